@@ -1,0 +1,17 @@
+"What several test files share."
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT/'tools'))  # the tools are scripts, and tested as modules
+
+
+@pytest.fixture(scope='session')
+def oracles() -> Path:
+    "Results computed with other simulators, kept beside the repository because they are not ours to publish"
+    folder = ROOT.parent/'shared'/'oracles'
+    if not folder.is_dir():
+        pytest.skip('no ../shared/oracles: results of other simulators are not part of this repository')
+    return folder

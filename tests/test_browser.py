@@ -1,0 +1,39 @@
+"""The widgets move under a hand: a notebook in JupyterLab, in a headless Chromium.
+
+nbdev_test moves sliders by code. Only a browser shows that what a reader sees changes too.
+"""
+from importlib.util import find_spec
+
+import pytest
+
+import browser
+from notebooks import ROOT, VIEW, name, notebooks, outputs, read
+
+WIDGETS = [  # notebooks with a slider that redraws a figure
+    'tutorials/01_balanced_network.ipynb',
+]
+
+
+@pytest.fixture
+def page():
+    for module in ('jupyterlab', 'playwright'):
+        if not find_spec(module): pytest.skip(f"{module} is not installed: pip install -e '.[browser]'")
+    if not browser.CHROMIUM: pytest.skip('no Chromium: install one, or name it in the variable CHROMIUM')
+    with browser.chromium_page() as page: yield page
+
+
+@pytest.mark.parametrize('notebook', WIDGETS)
+def test_the_figure_follows_the_slider(notebook, page, tmp_path, tmp_path_factory):
+    "Each move redraws the figure; `browser` raises where a cell or a callback fails"
+    copy = browser.copy_notebook(ROOT/'nbs'/notebook, tmp_path)
+    with browser.jupyter_lab(tmp_path, tmp_path_factory.mktemp('home')) as url:
+        browser.open_and_run(page, f'{url}/lab/tree/{copy.name}')
+        slider = browser.Slider(page)
+        figures = [slider.figure(), slider.nudge(), slider.enter()]
+    assert len(set(figures)) == 3, 'the figure did not change with each move'
+
+
+def test_every_tutorial_with_a_widget_is_tried_in_the_browser():
+    tutorials = [path for path in notebooks() if path.parent.name == 'tutorials']
+    interactive = {name(path) for path in tutorials if any(VIEW in out.get('data', {}) for out in outputs(read(path)))}
+    assert interactive <= set(WIDGETS)
