@@ -13,8 +13,8 @@ import jax, jax.numpy as jnp, numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 # %% auto #0
-__all__ = ['static', 'error_of', 'describe', 'component', 'settle', 'same', 'decay', 'relax', 'phi', 'delay_steps', 'held_steps',
-           'real', 'positive', 'fits', 'count', 'as_key', 'Cell', 'Layer', 'citation']
+__all__ = ['static', 'error_of', 'describe', 'component', 'settle', 'same', 'decay', 'relax', 'phi', 'whole_steps', 'delay_steps',
+           'held_steps', 'real', 'positive', 'fits', 'count', 'as_key', 'Cell', 'Layer', 'put', 'citation']
 
 # %% ../nbs/00_core.ipynb #error-of
 def error_of(
@@ -117,21 +117,23 @@ def phi(
     return jnp.where(u == 0, 1., jnp.expm1(safe)/safe)
 
 # %% ../nbs/00_core.ipynb #delay-steps
-def delay_steps(
-    name: str,             # whose, such as `Network: delay of E->I (ms)`
-    delay: float | None,   # ms; `None` is the shortest there is, one step
-    dt: float,             # step, ms
-) -> int:                  # steps from emission to effect, at least 1
-    "A delay as a whole number of steps; `ValueError` unless it is one"
-    if delay is None: return 1
-    if isinstance(delay, (bool, str)) or np.ndim(delay) or not isfinite(delay) or delay < 0:
-        raise ValueError(f'{name} must be one non-negative number or None, got {delay!r}. '
-                         'None means one step.')
-    steps = round(float(delay)/dt)
-    if abs(float(delay)/dt - steps) > 1e-6:
-        raise ValueError(f'{name} must be a whole number of steps of dt = {dt:g} ms, got {delay:g}. '
+def whole_steps(
+    name: str,     # whose, such as `simulate: duration (ms)`
+    time: float,   # ms
+    dt: float,     # step, ms
+) -> int:
+    "A time as a whole number of steps; `ValueError` unless it is one"
+    if isinstance(time, (bool, str)) or time is None or np.ndim(time) or not isfinite(time) or time < 0:
+        raise ValueError(f'{name} must be one non-negative number, got {time!r}.')
+    steps = round(float(time)/dt)
+    if abs(float(time)/dt - steps) > 1e-6:
+        raise ValueError(f'{name} must be a whole number of steps of dt = {dt:g} ms, got {time:g}. '
                          f'The nearest is {steps*dt:g}.')
-    return max(1, steps)
+    return steps
+
+def delay_steps(name: str, delay: float | None, dt: float) -> int:
+    "Steps from emission to effect: `whole_steps`, and at least one, which is also what `None` means"
+    return 1 if delay is None else max(1, whole_steps(name, delay, dt))
 
 # %% ../nbs/00_core.ipynb #held-steps
 def held_steps(
@@ -214,6 +216,21 @@ class Layer(Protocol):
     def __call__(self, x: Float[ArrayLike, "*batch pre"]) -> Float[Array, "*batch post"]: ...
     def add(self, acc: Float[Array, "*batch post"], x: Float[ArrayLike, "*batch pre"]):
         "`acc + self(x)`, in place where the platform can"
+
+# %% ../nbs/00_core.ipynb #put
+def put(
+    tree,             # a component, or any pytree
+    where: Callable,  # picks one part of it
+    value,            # what stands there afterwards
+):
+    "A copy of `tree` in which the part that `where` picks is `value`"
+    target = where(tree)
+    leaves, structure = jax.tree.flatten(tree, is_leaf=lambda x: x is target)
+    hits = [k for k, x in enumerate(leaves) if x is target]
+    if len(hits) != 1:
+        raise ValueError(f'put: where must pick one part of the tree, and its pick occurs {len(hits)} times.')
+    leaves[hits[0]] = value
+    return jax.tree.unflatten(structure, leaves)
 
 # %% ../nbs/00_core.ipynb #citation
 def citation(
