@@ -14,7 +14,8 @@ from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Bool, Float, Int, Int32, Shaped
 
 # %% auto #0
-__all__ = ['event_add_p', 'row_of', 'reference', 'portable', 'kernel_target', 'cpu', 'event_gather', 'event_add']
+__all__ = ['event_add_p', 'row_of', 'reference', 'portable', 'kernel_target', 'cpu', 'moves', 'at_rest', 'event_gather',
+           'event_add']
 
 # %% ../nbs/04_event.ipynb #reference
 def row_of(
@@ -110,16 +111,22 @@ mlir.register_lowering(event_add_p, mlir.lower_fun(partial(_lower, fast=cpu), mu
                        platform='cpu')
 
 # %% ../nbs/04_event.ipynb #jvp-code
-def _moves(t) -> bool: return type(t) is not ad.Zero and t.dtype != jax.dtypes.float0
+def moves(t) -> bool:
+    "Whether a tangent is one at all"
+    return type(t) is not ad.Zero and t.dtype != jax.dtypes.float0
+
+def at_rest(x):
+    "The tangent of what does not move"
+    return ad.Zero(jax.typeof(x).to_tangent_aval())
 
 def _jvp(primals, tangents, *, form):
     acc, s, indices, indptr, weight = primals
     d_acc, d_s, _, _, d_weight = tangents
     out = event_add_p.bind(*primals, form=form)
-    if not any(map(_moves, (d_acc, d_s, d_weight))): return out, ad.Zero.from_primal_value(out)
-    d_out = d_acc if _moves(d_acc) else jnp.zeros_like(acc)
-    if _moves(d_s): d_out = event_add_p.bind(d_out, d_s, indices, indptr, weight, form=form)
-    if _moves(d_weight): d_out = event_add_p.bind(d_out, s, indices, indptr, d_weight, form=form)
+    if not any(map(moves, (d_acc, d_s, d_weight))): return out, at_rest(out)
+    d_out = d_acc if moves(d_acc) else jnp.zeros_like(acc)
+    if moves(d_s): d_out = event_add_p.bind(d_out, d_s, indices, indptr, weight, form=form)
+    if moves(d_weight): d_out = event_add_p.bind(d_out, s, indices, indptr, d_weight, form=form)
     return out, d_out
 
 ad.primitive_jvps[event_add_p] = _jvp

@@ -14,7 +14,7 @@ import sys, tempfile
 import jax, jax.numpy as jnp, numpy as np
 from jax.extend.core import Literal, Primitive
 from jax.interpreters import ad, batching, mlir
-from .event import kernel_target
+from .event import at_rest, kernel_target, moves
 
 # %% auto #0
 __all__ = ['fused_p', 'expression', 'source', 'kernel_folder', 'fused_target', 'fused']
@@ -81,11 +81,13 @@ class _Name(str): "A value that exists only inside the kernel"
 
 class _Recipe:
     "Collects the kernel of one function while its equations go by"
-    def __init__(self, full): self.full, self.params, self.lines, self.replay = full, [], [], []
+    def __init__(self, full): self.full, self.params, self.lines, self.replay, self.spread = full, [], [], [], []
 
     def inside(self, x):
         "`x` as the kernel sees it: a line of its own, a literal or a parameter"
         if isinstance(x, (_Name, np.ndarray)): return x
+        x = next((one for many, one in self.spread if many is x), x)  # one number will do
+        if isinstance(x, np.ndarray): return x
         for k, known in enumerate(self.params):
             if known is x: return _Name(f'p{k}')
         if _axes(jnp.shape(x), self.full) is None: raise _Leave
@@ -96,6 +98,8 @@ class _Recipe:
         "One equation: by JAX if it does not depend on the state, else a line of the kernel"
         if not any(isinstance(x, _Name) for x in inputs):
             outs = eqn.primitive.bind(*inputs, **eqn.params)
+            if eqn.primitive.name == 'broadcast_in_dim' and np.ndim(inputs[0]) == 0:
+                self.spread.append((outs, inputs[0]))
             return outs if eqn.primitive.multiple_results else [outs]
         inputs = [self.inside(x) for x in inputs]
         text = expression(eqn, [_spell(x) for x in inputs])
@@ -207,17 +211,15 @@ mlir.register_lowering(fused_p, mlir.lower_fun(_plain))
 mlir.register_lowering(fused_p, mlir.lower_fun(_cpu), platform='cpu')
 
 # %% ../nbs/04b_fuse.ipynb #rules
-def _moves(t) -> bool: return type(t) is not ad.Zero and t.dtype != jax.dtypes.float0
-
 def _jvp(primals, tangents, *, plain, **recipe):
     outs = fused_p.bind(*primals, plain=plain, **recipe)
-    live = [k for k, t in enumerate(tangents) if _moves(t)]
+    live = [k for k, t in enumerate(tangents) if moves(t)]
     def along(*moving):
         args = list(primals)
         for k, x in zip(live, moving): args[k] = x
         return plain(*args)
     _, slopes = jax.jvp(along, [primals[k] for k in live], [tangents[k] for k in live])
-    return outs, [t if _moves(t) else ad.Zero.from_primal_value(x) for x, t in zip(outs, slopes)]
+    return outs, [t if moves(t) else at_rest(x) for x, t in zip(outs, slopes)]
 
 def _batch(args, dims, *, results, axes, plain, **recipe):
     size = next(x.shape[d] for x, d in zip(args, dims) if d is not None)
@@ -274,6 +276,7 @@ def _replay(recipe, outs, states: int) -> Callable:
         env.update((f'p{k}', x.reshape(s)) for k, (x, s) in enumerate(zip(args[states:], shapes)))
         def read(x): return env[x] if isinstance(x, _Name) else x
         for eqn, inputs, out in recipe.replay:
-            env[out] = eqn.primitive.bind(*map(read, inputs), **eqn.params)
+            args = [jnp.broadcast_to(read(x), v.aval.shape) for x, v in zip(inputs, eqn.invars)]
+            env[out] = eqn.primitive.bind(*args, **eqn.params)
         return [jnp.broadcast_to(read(x), recipe.full) for x in outs]
     return plain

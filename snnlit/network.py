@@ -402,7 +402,7 @@ def simulate(
         first = 0 if state is None else int(state.t)
         out = _chunk(net, s, *inputs[:2], steps=steps, first=first, **plan)
         return result(*out, first=first, steps=steps)
-    chunk = min(steps, count('simulate: chunk (steps)', chunk) if chunk else _chunk_size(s, rasters, samples))
+    chunk = min(steps, _chunk_size(s, rasters, samples) if chunk is None else count('simulate: chunk (steps)', chunk))
     return _loop(net, s, inputs, steps, chunk, plan, result, progress)
 
 def _start(net, key, state, batch) -> NetworkState:

@@ -11,7 +11,7 @@ from .core import component, count, fits, held_steps, phi, positive, real, relax
 from .initialize import Initializer
 
 # %% auto #0
-__all__ = ['Input', 'LifState', 'LifRef', 'LifRefLTC']
+__all__ = ['Input', 'LifState', 'Membrane', 'LifRef', 'LifRefLTC']
 
 # %% ../nbs/06_neurons.ipynb #state
 @component
@@ -21,12 +21,30 @@ class LifState:
     spike: Bool[Array, "*batch n"]        # whether it fired in this step
     refractory: Int32[Array, "*batch n"]  # steps for which it will still be held
 
-# %% ../nbs/06_neurons.ipynb #lif
-Input = ArrayLike | Callable[[Array], Array]  # a current, or a function of V that gives one
+# %% ../nbs/06_neurons.ipynb #checks
+def _number(cell, field: str, unit: str, check: Callable = real, hint: str = '') -> Float[Array, "#n"]:
+    "A parameter as an array; `ValueError` unless it is one number, or one per neuron"
+    name = f'{type(cell).__name__}: {field}'
+    value = check(f'{name} ({unit})', getattr(cell, field), hint)
+    fits(name, value.shape, (cell.size,), 'Give one, or one per neuron.')
+    return value
 
+def _duration(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value < np.inf:
+        raise ValueError(f'{name} must be one non-negative number, got {value!r}.')
+    return float(value)
+
+def _below(name: str, reset: Float[Array, "#n"], th: Float[Array, "#n"]) -> None:
+    if any(isinstance(x, jax.core.Tracer) for x in (reset, th)): return
+    reset, th = np.broadcast_arrays(reset, th)
+    for low, high in zip(reset[reset >= th], th[reset >= th]):
+        raise ValueError(f'{name}: V_reset (mV) must be below V_th, got {low:g} with V_th = {high:g}: '
+                         'it would fire in every step.')
+
+# %% ../nbs/06_neurons.ipynb #membrane
 @component
-class LifRef:
-    "Leaky integrate-and-fire with a refractory time: `tau dV/dt = V_rest - V + R I`"
+class Membrane:
+    "Parameters of leaky membranes with a threshold, and how they start"
     size: int = static()                       # neurons, n
     V_rest: Float[Array, "#n"] = 0.            # resting potential, mV
     V_reset: Float[Array, "#n"] = -5.          # where a spike leaves the membrane, mV
@@ -37,29 +55,15 @@ class LifRef:
     V_initializer: Initializer | Float[Array, "#n"] = 0.  # potentials at the start, mV
 
     def __post_init__(self):
-        name, size = type(self).__name__, count(f'{type(self).__name__}: size (neurons)', self.size)
-        def number(field, check=real, hint='', unit='mV'):
-            value = check(f'{name}: {field} ({unit})', getattr(self, field), hint)
-            fits(f'{name}: {field}', value.shape, (size,), 'Give one, or one per neuron.')
-            return value
-        values = {f: number(f) for f in ('V_rest', 'V_reset', 'V_th')}
-        values['R'] = number('R', unit='mV per unit of input')
-        values['tau'] = number('tau', positive, 'Did you pass a rate? tau = 1/rate.', 'ms')
-        if not isinstance(self.V_initializer, Initializer): values['V_initializer'] = number('V_initializer')
-        settle(self, size=size, **values)
-        self._check_order(name)
-
-    def _check_order(self, name):
-        "The two conditions that hold between numbers"
-        if isinstance(self.tau_ref, bool) or not isinstance(self.tau_ref, (int, float, np.number)) or not 0 <= self.tau_ref < np.inf:
-            raise ValueError(f'{name}: tau_ref (ms) must be one non-negative number, got {self.tau_ref!r}.')
-        settle(self, tau_ref=float(self.tau_ref))
-        if any(isinstance(x, jax.core.Tracer) for x in (self.V_reset, self.V_th)): return
-        reset, th = np.broadcast_arrays(self.V_reset, self.V_th)
-        if (reset >= th).any():
-            k = np.argmax(reset >= th)
-            raise ValueError(f'{name}: V_reset (mV) must be below V_th, got {reset.flat[k]:g} with '
-                             f'V_th = {th.flat[k]:g}: it would fire in every step.')
+        name = type(self).__name__
+        settle(self, size=count(f'{name}: size (neurons)', self.size),
+               tau_ref=_duration(f'{name}: tau_ref (ms)', self.tau_ref))
+        settle(self, R=_number(self, 'R', 'mV per unit of input'),
+               tau=_number(self, 'tau', 'ms', positive, 'Did you pass a rate? tau = 1/rate.'))
+        drawn = isinstance(self.V_initializer, Initializer)
+        for field in ('V_rest', 'V_reset', 'V_th') + ('V_initializer',)*(not drawn):
+            settle(self, **{field: _number(self, field, 'mV')})
+        _below(name, self.V_reset, self.V_th)
 
     def init_state(self, key: Array | None = None, batch: tuple[int, ...] = ()) -> LifState:
         "Potentials from `V_initializer`, no spike, nobody refractory"
@@ -67,12 +71,25 @@ class LifRef:
         V = V(shape, self.tau.dtype, key=key) if isinstance(V, Initializer) else jnp.broadcast_to(V, shape)
         return LifState(V, jnp.zeros(shape, bool), jnp.zeros(shape, jnp.int32))
 
+# %% ../nbs/06_neurons.ipynb #current
+Input = ArrayLike | Callable[[Array], Array]  # a current, or a function of V that gives one
+
+def _current(cell: Membrane, x: Input, V: Float[Array, "*batch n"]) -> Float[Array, "*#batch #n"]:
+    "The current at the potential `V`"
+    I = jnp.asarray(x(V) if callable(x) else x, V.dtype)
+    fits(f'{type(cell).__name__}.step: x', I.shape, V.shape, 'Is a batch axis missing?')
+    return I
+
+# %% ../nbs/06_neurons.ipynb #lif
+@component
+class LifRef(Membrane):
+    "Leaky integrate-and-fire with a refractory time: `tau dV/dt = V_rest - V + R I`"
+
     def step(self, s: LifState, x: Input, *, dt: float, key: Array | None = None) -> LifState:
         "`dt` ms later, with the current `x`, or `x(V)` at the present potential, held meanwhile"
         del key
-        I = x(s.V) if callable(x) else jnp.asarray(x, s.V.dtype)
-        fits(f'{type(self).__name__}.step: x', I.shape, s.V.shape, 'Is a batch axis missing?')
-        return self.fire(s, relax(s.V, self.V_rest + self.R*I, self.tau, dt), dt)
+        target = self.V_rest + self.R*_current(self, x, s.V)
+        return self.fire(s, relax(s.V, target, self.tau, dt), dt)
 
     def fire(self, s: LifState, V: Float[Array, "*batch n"], dt: float) -> LifState:
         "Hold the refractory, let those at threshold spike, and reset them"
@@ -87,11 +104,21 @@ class LifRefLTC(LifRef):
     "`LifRef` whose synaptic conductances shorten the time constant within the step"
 
     def step(self, s: LifState, x: Input, *, dt: float, key: Array | None = None) -> LifState:
-        "`dt` ms later, by exponential Euler: exact where `x(V)` is linear in `V`"
+        "`dt` ms later, by (6): exact where `x(V)` is linear in `V`"
         del key
-        def slope(V):
-            I = x(V) if callable(x) else jnp.asarray(x, V.dtype)
-            fits(f'{type(self).__name__}.step: x', I.shape, s.V.shape, 'Is a batch axis missing?')
-            return jnp.broadcast_to((self.V_rest - V + self.R*I)/self.tau, V.shape)
+        def slope(V): return (self.V_rest - V + self.R*_current(self, x, V))/self.tau
         f, z = jax.jvp(slope, (s.V,), (jnp.ones_like(s.V),))
         return self.fire(s, s.V + dt*phi(dt*z)*f, dt)
+
+# %% ../nbs/06_neurons.ipynb #cite
+LifRef.bibtex = """@article{brunel2007lapicque,
+  author = {Brunel, Nicolas and {van Rossum}, Mark C. W.},
+  title = {Lapicque's 1907 paper: from frogs to integrate-and-fire},
+  journal = {Biological Cybernetics}, volume = {97}, number = {5--6}, pages = {337--339},
+  year = {2007}, doi = {10.1007/s00422-007-0190-0}}"""
+
+LifRefLTC.bibtex = """@article{hochbruck2010exponential,
+  author = {Hochbruck, Marlis and Ostermann, Alexander},
+  title = {Exponential integrators},
+  journal = {Acta Numerica}, volume = {19}, pages = {209--286}, year = {2010},
+  doi = {10.1017/S0962492910000048}}"""

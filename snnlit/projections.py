@@ -5,14 +5,15 @@
 # %% ../nbs/08_projections.ipynb #imports
 from __future__ import annotations
 from collections.abc import Callable
+from numbers import Real
 import jax, jax.numpy as jnp, numpy as np
 from jax import lax
 from jaxtyping import Array, Int32, Shaped
-from .core import Layer, component, count, static
+from .core import Layer, component, count, describe, static
 from .synapses import AlignPost
 
 # %% auto #0
-__all__ = ['DelayLine', 'FullProjAlignPostMg']
+__all__ = ['DelayLine', 'check_part', 'FullProjAlignPostMg']
 
 # %% ../nbs/08_projections.ipynb #delay-line
 @component
@@ -32,14 +33,30 @@ class DelayLine:
     def push(self, ring: Shaped[Array, "steps *batch n"], spikes: Shaped[Array, "*batch n"],
              t: Int32[Array, ""]) -> Shaped[Array, "steps *batch n"]:
         "Enter the spikes of step `t - 1`, over those that nobody will ask for again"
+        if (spikes.shape, spikes.dtype) != (ring.shape[1:], ring.dtype):
+            raise ValueError(f'DelayLine.push: spikes must be {ring.dtype} of shape {ring.shape[1:]}, '
+                             f'as in the ring, got {spikes.dtype} of shape {spikes.shape}.')
         return lax.dynamic_update_index_in_dim(ring, spikes, (t - 1) % self.steps, 0)
 
     def read(self, ring: Shaped[Array, "steps *batch n"], t: Int32[Array, ""],
              delay: int) -> Shaped[Array, "*batch n"]:
         "The spikes of step `t - delay`, for a delay of 1 to `steps` steps"
-        if not 1 <= delay <= self.steps:
-            raise ValueError(f'DelayLine.read: delay must be 1 to {self.steps} steps, got {delay}.')
+        if not isinstance(delay, (int, np.integer)) or not 1 <= delay <= self.steps:
+            raise ValueError(f'DelayLine.read: delay must be 1 to {self.steps} steps, got {delay!r}.')
         return lax.dynamic_index_in_dim(ring, (t - delay) % self.steps, 0, keepdims=False)
+
+# %% ../nbs/08_projections.ipynb #parts
+def check_part(
+    name: str,   # whose and which, such as `FullProjAlignPostMg: syn`
+    value,       # what was given
+    kind: type,  # a class or protocol
+    like: str,   # what it should have been, with an example
+) -> None:
+    "`TypeError` unless `value` is an instance of `kind`"
+    if isinstance(value, type):
+        raise TypeError(f'{name} must be {like}, got the class {value.__name__}. '
+                        f'Make one: {value.__name__}(...).')
+    if not isinstance(value, kind): raise TypeError(f'{name} must be {like}, got {describe(value)}.')
 
 # %% ../nbs/08_projections.ipynb #projection
 @component
@@ -54,12 +71,17 @@ class FullProjAlignPostMg:
     name: str | None = static(default=None)  # by default `pre->post`
 
     def __post_init__(self):
-        for field in ('pre', 'post'):
-            if not isinstance(getattr(self, field), str):
-                raise TypeError(f'FullProjAlignPostMg: {field} must be the name of a population, '
-                                f'got {type(getattr(self, field)).__name__}.')
-        for field, kind, like in (('comm', Layer, 'a layer, such as EventCSRLinear'),
-                                  ('syn', AlignPost, 'an align-post synapse, such as Expon'),
-                                  ('out', Callable, 'an output model, such as COBA')):
-            if not isinstance(getattr(self, field), kind) or isinstance(getattr(self, field), type):
-                raise TypeError(f'FullProjAlignPostMg: {field} must be {like}, got {getattr(self, field)!r}.')
+        def check(field, *wanted): check_part(f'FullProjAlignPostMg: {field}', getattr(self, field), *wanted)
+        check('pre', str, 'the name of a population')
+        check('post', str, 'the name of a population')
+        check('name', str | None, 'text or None')
+        check('delay', Real | None, 'one number of ms, or None')
+        check('comm', Layer, 'a layer, such as EventCSRLinear')
+        check('syn', AlignPost, 'an align-post synapse, such as Expon')
+        check('out', Callable, 'an output model, such as COBA')
+
+    def __repr__(self) -> str:
+        name = '' if self.name is None else f'{self.name}: '
+        wait = 'one step' if self.delay is None else f'{self.delay:g} ms'
+        return (f'FullProjAlignPostMg({name}{self.pre} -> {self.post} in {wait}, by '
+                f'{self.comm!r}, {self.syn!r}, {self.out!r})')

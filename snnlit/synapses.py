@@ -25,24 +25,52 @@ class AlignPost(Protocol):
     def conductance(self, s) -> Array:
         "What the output model and the neuron see"
 
-# %% ../nbs/07_synapses.ipynb #expon
+# %% ../nbs/07_synapses.ipynb #parts
+class _Synapse:
+    "Checks, the closed state, and the two verbs as one step"
+    def _check(self, *taus: str) -> None:
+        name = type(self).__name__
+        if self.size is not None: settle(self, size=count(f'{name}: size (neurons)', self.size))
+        for field in taus:
+            tau = positive(f'{name}: {field} (ms)', getattr(self, field), 'Did you pass a rate? tau = 1/rate.')
+            self._fit(field, tau)
+            settle(self, **{field: tau})
+
+    def _fit(self, field: str, value: Array) -> None:
+        if self.size is None: return
+        fits(f'{type(self).__name__}: {field}', value.shape, (self.size,), 'Give one, or one per neuron.')
+
+    def _closed(self, batch: tuple[int, ...], dtype) -> Float[Array, "*batch n"]:
+        if self.size is None: raise ValueError(f'{type(self).__name__}: size (neurons) is not set. '
+                                               'Give it, or let a Network fill it in.')
+        return jnp.zeros((*batch, self.size), dtype)
+
+    def step(self, s, x: Float[ArrayLike, "*#batch #n"], *, dt: float, key: Array | None = None):
+        "Decay for `dt` ms, then add the drive `x` of this step"
+        del key
+        g = jax.tree.leaves(s)[0]
+        fits(f'{type(self).__name__}.step: x', jnp.shape(x), g.shape, 'Is a batch axis missing?')
+        return self.receive(self.decay(s, dt), lambda g: g + jnp.asarray(x, g.dtype))
+
+# %% ../nbs/07_synapses.ipynb #expon-state
 @component
 class ExponState:
     "Conductance of an exponential synapse"
     g: Float[Array, "*batch n"]  # in units of the leak conductance
 
+# %% ../nbs/07_synapses.ipynb #expon
 @component
-class Expon:
+class Expon(_Synapse):
     "Exponential synapse: `tau dg/dt = -g`, and every spike adds its weight"
     size: int | None = static(default=None)  # post-synaptic neurons; a network fills it in
     tau: Float[Array, "#n"] = 8.             # decay time constant, ms
 
-    def __post_init__(self): _check(self, 'tau')
+    def __post_init__(self): self._check('tau')
 
     def init_state(self, key: Array | None = None, batch: tuple[int, ...] = ()) -> ExponState:
         "All closed"
         del key
-        return ExponState(_closed(self, batch, self.tau.dtype))
+        return ExponState(self._closed(batch, self.tau.dtype))
 
     def receive(self, s: ExponState, add: Callable[[Array], Array]) -> ExponState:
         "Weights land on the conductance itself, in place"
@@ -56,33 +84,27 @@ class Expon:
         "`g` itself"
         return s.g
 
-    def step(self, s: ExponState, x: Float[ArrayLike, "*batch n"], *, dt: float, key: Array | None = None) -> ExponState:
-        "Decay, then add the drive `x` of this step"
-        del key
-        return self.receive(self.decay(s, dt), lambda g: g + x)
-
-def _check(self, *taus):
-    name = type(self).__name__
-    if self.size is not None: settle(self, size=count(f'{name}: size (neurons)', self.size))
-    for field in taus:
-        tau = positive(f'{name}: {field} (ms)', getattr(self, field), 'Did you pass a rate? tau = 1/rate.')
-        if self.size is not None: fits(f'{name}: {field}', tau.shape, (self.size,), 'Give one, or one per neuron.')
-        settle(self, **{field: tau})
-
-def _closed(self, batch, dtype):
-    if self.size is None: raise ValueError(f'{type(self).__name__}: size (neurons) is not set. '
-                                           'Give it, or let a Network fill it in.')
-    return jnp.zeros((*batch, self.size), dtype)
-
-# %% ../nbs/07_synapses.ipynb #dual
+# %% ../nbs/07_synapses.ipynb #dual-state
 @component
 class DualExponState:
     "The two leaks whose difference is the conductance"
     rise: Float[Array, "*batch n"]
     fall: Float[Array, "*batch n"]
 
+def _peak(fall: Float[Array, "#n"], rise: Float[Array, "#n"]) -> Float[Array, "#n"]:
+    "The scale of (6)"
+    return fall/(fall - rise)*(rise/fall)**(rise/(rise - fall))
+
+def _differ(fall: Float[Array, "#n"], rise: Float[Array, "#n"]) -> None:
+    if any(isinstance(tau, jax.core.Tracer) for tau in (fall, rise)): return
+    fall, rise = np.broadcast_arrays(fall, rise)
+    for tau in fall[fall == rise]:
+        raise ValueError(f'DualExponV2: tau_rise (ms) must differ from tau_decay, got {tau:g} for both. '
+                         'Keep them 5 % apart: the shape is then that of their limit, the alpha function.')
+
+# %% ../nbs/07_synapses.ipynb #dual
 @component
-class DualExponV2:
+class DualExponV2(_Synapse):
     "Two exponentials, `g = A (fall - rise)`, scaled so that a spike of weight 1 peaks at 1"
     size: int | None = static(default=None)  # post-synaptic neurons; a network fills it in
     tau_decay: Float[Array, "#n"] = 10.      # slower time constant, ms
@@ -90,17 +112,14 @@ class DualExponV2:
     A: Float[Array, "#n"] | None = None      # scale; `None` makes the peak 1
 
     def __post_init__(self):
-        _check(self, 'tau_decay', 'tau_rise')
-        if self.A is not None: settle(self, A=real('DualExponV2: A', self.A))
-        if isinstance(self.tau_decay, jax.core.Tracer) or isinstance(self.tau_rise, jax.core.Tracer): return
-        if np.any(self.tau_decay == self.tau_rise):
-            raise ValueError(f'DualExponV2: tau_rise (ms) must differ from tau_decay, got '
-                             f'{np.ravel(self.tau_rise)[0]:g} for both. Use Alpha for equal ones.')
+        self._check('tau_decay', 'tau_rise')
+        _differ(self.tau_decay, self.tau_rise)
+        if self.A is not None: settle(self, A=real('DualExponV2: A', self.A)); self._fit('A', self.A)
 
     def init_state(self, key: Array | None = None, batch: tuple[int, ...] = ()) -> DualExponState:
         "All closed"
         del key
-        zeros = _closed(self, batch, self.tau_decay.dtype)
+        zeros = self._closed(batch, self.tau_decay.dtype)
         return DualExponState(zeros, zeros)
 
     def receive(self, s: DualExponState, add: Callable[[Array], Array]) -> DualExponState:
@@ -118,15 +137,7 @@ class DualExponV2:
 
     def scale(self) -> Float[Array, "#n"]:
         "`A`, or what makes the peak 1"
-        if self.A is not None: return self.A
-        fall, rise = self.tau_decay, self.tau_rise
-        return fall/(fall - rise)*(rise/fall)**(rise/(rise - fall))
-
-    def step(self, s: DualExponState, x: Float[ArrayLike, "*batch n"], *, dt: float,
-             key: Array | None = None) -> DualExponState:
-        "Decay, then add the drive `x` of this step"
-        del key
-        return self.receive(self.decay(s, dt), lambda zero: zero + x)
+        return _peak(self.tau_decay, self.tau_rise) if self.A is None else self.A
 
 # %% ../nbs/07_synapses.ipynb #outs
 @component
@@ -145,3 +156,24 @@ class CUBA:
         "The current; `V` is not used"
         del V
         return g
+
+# %% ../nbs/07_synapses.ipynb #cite
+Expon.bibtex = """@inproceedings{wang2024differentiable,
+  author = {Wang, Chaoming and Zhang, Tianqiu and He, Sichao and Gu, Hongyaoxing
+            and Li, Shangyang and Wu, Si},
+  title = {A differentiable brain simulator bridging brain simulation
+           and brain-inspired computing},
+  booktitle = {The Twelfth International Conference on Learning Representations}, year = {2024},
+  url = {https://openreview.net/forum?id=AU2gS9ut61}}"""
+
+DualExponV2.bibtex = """@incollection{roth2009modeling,
+  author = {Roth, Arnd and {van Rossum}, Mark C. W.},
+  title = {Modeling synapses}, editor = {De Schutter, Erik},
+  booktitle = {Computational Modeling Methods for Neuroscientists},
+  publisher = {MIT Press}, pages = {139--160}, year = {2009}}"""
+
+COBA.bibtex = CUBA.bibtex = """@article{brette2007simulation,
+  author = {Brette, Romain and Rudolph, Michelle and Carnevale, Ted and Hines, Michael and others},
+  title = {Simulation of networks of spiking neurons: a review of tools and strategies},
+  journal = {Journal of Computational Neuroscience}, volume = {23}, number = {3},
+  pages = {349--398}, year = {2007}, doi = {10.1007/s10827-007-0038-6}}"""
