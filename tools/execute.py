@@ -3,8 +3,9 @@
 Cells that nbdev_test leaves out are left out here too, and keep the output they have. Widgets get the
 same ids in every run, so a second run of an unchanged notebook changes no byte.
 
-usage: python tools/execute.py [--check] [NOTEBOOK ...]     (default: every notebook)
+usage: python tools/execute.py [--check] [--slow] [NOTEBOOK ...]     (default: every notebook)
        --check: write nothing, say which notebooks would change
+       --slow: run the cells flagged `slow` too, for full-size numbers and timings to store
 """
 import hashlib, json, os, re, sys, time
 from pathlib import Path
@@ -12,15 +13,17 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-from notebooks import ROOT, STATE, VIEW, cleaned, left_out, name, notebooks
+from notebooks import ROOT, STATE, VIEW, cleaned, directives, left_out, name, notebooks
 
 MODEL = re.compile(r'IPY_MODEL_([0-9a-f]{32})')
 
 
 class Client(NotebookClient):
-    "nbclient that leaves out what nbdev_test leaves out"
+    "nbclient that leaves out what nbdev_test leaves out, apart from cells flagged slow if asked for"
+    slow = '--slow' in sys.argv
+
     async def async_execute_cell(self, cell, cell_index, **options):
-        if left_out(cell.source): return cell
+        if left_out(cell.source) and not (self.slow and 'slow' in directives(cell.source)): return cell
         return await super().async_execute_cell(cell, cell_index, **options)
 
 
