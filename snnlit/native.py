@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 
 # %% auto #0
 __all__ = ['handlers', 'load64', 'load32', 'store32', 'pointer', 'prefetch', 'argument', 'result', 'dimension', 'last', 'size',
-           'flat', 'introduced', 'register', 'fetch', 'deliver', 'make_handler', 'event_target']
+           'flat', 'introduced', 'register', 'fetch', 'listed', 'deliver', 'make_handler', 'event_target']
 
 # %% ../nbs/03b_native.ipynb #raw-memory
 def _at(b, address, bits): return b.inttoptr(address, ir.IntType(bits).as_pointer())
@@ -117,17 +117,30 @@ def fetch(indices, weight, start, stop):
         prefetch(indices.ctypes.data + 4*j)
         if weight.size > 1: prefetch(weight.ctypes.data + weight.itemsize*j)
 
+@njit(inline='always')
+def listed(spikes, active):
+    "Write the indices of those that are not zero to `active`, and say how many there are"
+    n, rows = spikes.size, 0
+    words = spikes[:n//8*8].view(np.uint64)
+    glances = n//8 if spikes.itemsize == 1 else 0
+    for k in range(glances):
+        if words[k]:
+            for i in range(8*k, 8*k + 8):
+                active[rows] = i
+                rows += spikes[i] != 0
+    for i in range(8*glances, n):
+        active[rows] = i
+        rows += spikes[i] != 0
+    return rows
+
 @njit(error_model='numpy')
 def deliver(acc, s, indices, indptr, weight, n, m):
     "`acc += s @ W`, row by row, for each member of the batch"
-    active = np.empty(n + 4, np.int32)
+    active = np.empty(n + 1, np.int32)
     one = weight[0] if weight.size else acc.dtype.type(0)
     for b in range(s.size//n):
         spikes, total = s[b*n:(b + 1)*n], acc[b*m:(b + 1)*m]
-        rows = 0
-        for i in range(n):
-            active[rows] = i
-            rows += spikes[i] != 0
+        rows = listed(spikes, active)
         for r in range(rows):
             if r + 4 < rows: fetch(indices, weight, indptr[active[r + 4]], indptr[active[r + 4] + 1])
             i = active[r]

@@ -22,7 +22,7 @@ from .projections import DelayLine, FullProjAlignPostMg
 from .synapses import AlignPost
 
 # %% auto #0
-__all__ = ['Pathway', 'Synapse', 'NetworkState', 'Network', 'Sample', 'Timing', 'Result', 'simulate']
+__all__ = ['Pathway', 'Synapse', 'NetworkState', 'Network', 'Sample', 'Timing', 'Recording', 'Result', 'simulate']
 
 # %% ../nbs/09_network.ipynb #parts
 @component
@@ -91,7 +91,49 @@ class NetworkState:
     synapses: tuple          # state of each synapse
     rings: dict              # spikes on their way, of populations with delays above one step
 
+# %% ../nbs/09_network.ipynb #advance
+def _advance(cell, synapses: list[Synapse], s, opened: list, x, *, dt: float, key, form: str):
+    "Points 3 to 5 for one population: states of its neurons and of its synapses, one step on"
+    def update(state, cell, synapses, x):
+        neurons, opened = state
+        opened = [y.syn.decay(g, dt) for y, g in zip(synapses, opened)]
+        def current(V):
+            total = x
+            for y, g in zip(synapses, opened): total = total + y.out(y.syn.conductance(g), V)
+            return jnp.asarray(total, V.dtype)
+        return cell.step(neurons, current, dt=dt, key=key), opened
+    if form != 'auto': return update((s, opened), cell, synapses, x)
+    return fused(update, (s, opened), cell, synapses, x)
+
+# %% ../nbs/09_network.ipynb #receive
+def _received(net: Network, s: NetworkState, rings: dict) -> list:
+    "Point 2: the states of all synapses, with the spikes that are due in this step"
+    synapses = list(s.synapses)
+    for p in net.pathways:
+        spikes = s.cells[p.pre].spike if p.steps == 1 else net.lines[p.pre].read(rings[p.pre], s.t, p.steps)
+        syn = net.synapses[p.synapse].syn
+        synapses[p.synapse] = syn.receive(synapses[p.synapse], lambda acc: p.comm.add(acc, spikes))
+    return synapses
+
+def _fresh(cell, key, k: int, batch: tuple[int, ...]):
+    "The first state of population `k`: for a batch, that of each member's own key"
+    if key is None: return cell.init_state(None, batch)
+    start = lambda key: cell.init_state(jax.random.fold_in(key, k))
+    for _ in batch: start = jax.vmap(start)
+    return start(jax.random.split(key, batch) if batch else key)
+
 # %% ../nbs/09_network.ipynb #network-code
+def _checked(populations) -> dict[str, Cell]:
+    "Populations by name, or an error that says what is not one"
+    if not isinstance(populations, Mapping) or not populations:
+        raise ValueError('Network: populations must be a dict of cells by name, with at least one.')
+    for name, cell in populations.items():
+        if not isinstance(name, str) or not name or '.' in name: raise ValueError(
+            f'Network: names of populations must be text without a full stop, got {name!r}.')
+        if not isinstance(cell, Cell) or isinstance(cell, type): raise TypeError(
+            f'Network: population {name!r} must be a cell, such as LifRef(100), got {cell!r}.')
+    return dict(populations)
+
 @component
 class Network:
     "Populations and the projections between them, with one pure step"
@@ -109,29 +151,11 @@ class Network:
         dt: float = .1,                                     # step, ms
     ):
         positive('Network: dt (ms)', dt)
-        if not isinstance(populations, Mapping) or not populations:
-            raise ValueError('Network: populations must be a dict of cells by name, with at least one.')
-        for name, cell in populations.items():
-            if not isinstance(cell, Cell) or isinstance(cell, type): raise TypeError(
-                f'Network: population {name!r} must be a cell, such as LifRef(100), got {cell!r}.')
-            if not isinstance(name, str) or not name or '.' in name: raise ValueError(
-                f'Network: names of populations must be text without a full stop, got {name!r}.')
-        synapses, names = [], _names(projections)
-        pathways = [_resolve(populations, p, n, dt, synapses) for p, n in zip(projections, names)]
-        settle(self, populations=dict(populations), pathways=tuple(pathways), synapses=tuple(synapses),
+        populations, synapses = _checked(populations), []
+        pathways = tuple(_resolve(populations, p, name, float(dt), synapses)
+                         for p, name in zip(projections, _names(projections)))
+        settle(self, populations=populations, pathways=pathways, synapses=tuple(synapses),
                dt=float(dt), names=tuple(populations), form='auto')
-
-    def __getitem__(self, name: str):
-        "A population, or a pathway, by name"
-        known = {**self.populations, **{p.name: p for p in self.pathways}}
-        if name in known: return known[name]
-        raise KeyError(f'no {name!r} in this network, which has {", ".join(known)}')
-
-    @property
-    def lines(self) -> dict[str, DelayLine]:
-        "The delay line of each population from which a pathway reads more than one step back"
-        longest = {n: max((p.steps for p in self.pathways if p.pre == n), default=1) for n in self.names}
-        return {n: DelayLine(self.populations[n].size, k) for n, k in longest.items() if k > 1}
 
     def init_state(self, key: Array | None = None, batch: tuple[int, ...] = ()) -> NetworkState:
         "A fresh state; member `b` of a batch starts as a single network with `split(key, batch)[b]`"
@@ -144,33 +168,27 @@ class Network:
     def step(self, s: NetworkState, x: Mapping[str, ArrayLike] | None = None) -> NetworkState:
         "The state `dt` ms later; `x` is the external input of populations, by name"
         rings = {n: line.push(s.rings[n], s.cells[n].spike, s.t) for n, line in self.lines.items()}
-        synapses = list(s.synapses)
-        for p in self.pathways:
-            spikes = s.cells[p.pre].spike if p.steps == 1 else self.lines[p.pre].read(rings[p.pre], s.t, p.steps)
-            synapses[p.synapse] = self.synapses[p.synapse].syn.receive(
-                synapses[p.synapse], partial(_deliver, p.comm, spikes))
-        cells = {}
+        synapses, cells, x = _received(self, s, rings), {}, x or {}
         for k, n in enumerate(self.names):
-            cells[n], synapses = self._advance(n, k, s, synapses, 0. if x is None else x.get(n, 0.))
+            mine = [i for i, each in enumerate(self.synapses) if each.post == n]
+            key = None if s.key is None else jax.random.fold_in(jax.random.fold_in(s.key, s.t), k)
+            cells[n], opened = _advance(
+                self.populations[n], [self.synapses[i] for i in mine], s.cells[n], [synapses[i] for i in mine],
+                x.get(n, 0.), dt=self.dt, key=key, form=self.form)
+            for i, g in zip(mine, opened): synapses[i] = g
         return NetworkState(s.t + 1, s.key, cells, tuple(synapses), rings)
 
-    def _advance(self, name, k, s, states, x):
-        "Decay, currents and neurons of one population, as one update"
-        mine = [i for i, each in enumerate(self.synapses) if each.post == name]
-        key = None if s.key is None else jax.random.fold_in(jax.random.fold_in(s.key, s.t), k)
-        def update(state, cell, synapses, x):
-            neurons, opened = state
-            opened = [y.syn.decay(g, self.dt) for y, g in zip(synapses, opened)]
-            def current(V):
-                total = x
-                for y, g in zip(synapses, opened): total = total + y.out(y.syn.conductance(g), V)
-                return jnp.asarray(total, V.dtype)
-            return cell.step(neurons, current, dt=self.dt, key=key), opened
-        method = fused if self.form == 'auto' else lambda f, *args: f(*args)
-        before = s.cells[name], [states[i] for i in mine]
-        after, opened = method(update, before, self.populations[name], [self.synapses[i] for i in mine], x)
-        for i, g in zip(mine, opened): states[i] = g
-        return after, states
+    @property
+    def lines(self) -> dict[str, DelayLine]:
+        "The delay line of each population from which a pathway reads more than one step back"
+        longest = {n: max((p.steps for p in self.pathways if p.pre == n), default=1) for n in self.names}
+        return {n: DelayLine(self.populations[n].size, k) for n, k in longest.items() if k > 1}
+
+    def __getitem__(self, name: str) -> Cell | Pathway:
+        "A population, or a pathway, by name"
+        known = {**self.populations, **{p.name: p for p in self.pathways}}
+        if name in known: return known[name]
+        raise KeyError(f'no {name!r} in this network, which has {", ".join(known)}')
 
     def using(self, form: str) -> Network:
         "The same network, its kernels in their 'auto', 'portable' or 'reference' form"
@@ -180,21 +198,15 @@ class Network:
         settle(other, pathways=pathways, form=form)
         return other
 
-    def __repr__(self) -> str:
-        rows = [f'Network, dt = {self.dt:g} ms']
-        rows += [f'  {n}: {type(c).__name__}, {c.size:,} neurons' for n, c in ((n, self.populations[n]) for n in self.names)]
-        rows += [f'  {p.name}: {type(p.comm).__name__}, latency {p.steps*self.dt:g} ms, '
-                 f'synapse {p.synapse} ({type(self.synapses[p.synapse].syn).__name__})' for p in self.pathways]
-        return '\n'.join(rows)
+# %% ../nbs/09_network.ipynb #network-repr
+def _listing(self: Network) -> str:
+    def line(p):
+        return (f'  {p.name}: {type(p.comm).__name__}, latency {p.steps*self.dt:g} ms, '
+                f'synapse {p.synapse} ({type(self.synapses[p.synapse].syn).__name__})')
+    cells = [f'  {n}: {type(self.populations[n]).__name__}, {self.populations[n].size:,} neurons' for n in self.names]
+    return '\n'.join([f'Network, dt = {self.dt:g} ms', *cells, *map(line, self.pathways)])
 
-def _deliver(comm, spikes, acc): return comm.add(acc, spikes)
-
-def _fresh(cell, key, k: int, batch: tuple[int, ...]):
-    "The first state of population `k`: for a batch, that of each member's own key"
-    if key is None: return cell.init_state(None, batch)
-    start = lambda key: cell.init_state(jax.random.fold_in(key, k))
-    for _ in batch: start = jax.vmap(start)
-    return start(jax.random.split(key, batch) if batch else key)
+Network.__repr__ = _listing
 
 # %% ../nbs/09_network.ipynb #sample
 @dataclass(frozen=True)
@@ -307,22 +319,19 @@ class Timing(NamedTuple):
         return self.run/(self.steps*self.dt*1e-3)
 
 @component
-class Result:
-    "What a simulation recorded, and the state from which to go on"
-    state: NetworkState
+class Recording:
+    "Spikes and samples of a stretch of time"
     bits: dict                       # population -> spikes, `uint8[steps, *batch, ceil(n/8)]`
     fields: dict                     # record -> samples, `[samples, *batch, n]`
     dt: float = static()             # ms
     first: int = static()            # steps taken before
-    steps: int = static()            # steps taken now
+    steps: int = static()            # steps recorded
     sizes: tuple = static()          # (population, neurons) in order
     samples: tuple = static()        # what was asked for
-    timing: Timing | None = static(default=None)
-    interrupted: bool = static(default=False)  # whether Ctrl-C ended it
 
     @property
     def duration(self) -> float:
-        "ms simulated"
+        "ms recorded"
         return self.steps*self.dt
 
     def __getitem__(self, field: str) -> Shaped[Array, "samples *batch n"]:
@@ -336,6 +345,10 @@ class Result:
         steps = self.first + np.arange((-self.first - 1) % stride, self.steps, stride)
         return (steps + 1)*self.dt
 
+    def _bits(self, name):
+        if name in self.bits: return self.bits[name]
+        raise KeyError(f'spikes of {name!r} were not recorded; there are {[*self.bits] or "none"}')
+
     def raster(self, name: str) -> Bool[np.ndarray, "steps *batch n"]:
         "All spikes of a population, one entry per step and neuron"
         return np.unpackbits(np.asarray(self._bits(name)), axis=-1, count=dict(self.sizes)[name]).astype(bool)
@@ -348,34 +361,42 @@ class Result:
         step, neuron = np.nonzero(np.unpackbits(bits[rows], axis=1, count=dict(self.sizes)[name]))
         return (self.first + rows[step] + 1)*self.dt, neuron
 
-    def _bits(self, name):
-        if name in self.bits: return self.bits[name]
-        raise KeyError(f'spikes of {name!r} were not recorded; there are {[*self.bits] or "none"}')
-
     def rate(self, name: str) -> Float[Array, "*batch"]:
         "Mean firing rate of a population, Hz"
-        bits = jnp.asarray(self._bits(name))
-        spikes = lax.population_count(bits).sum((0, -1), dtype=jnp.uint32)
+        spikes = lax.population_count(jnp.asarray(self._bits(name))).sum((0, -1), dtype=jnp.uint32)
         return spikes/(dict(self.sizes)[name]*self.duration*1e-3)
+
+# %% ../nbs/09_network.ipynb #result
+@component
+class Result(Recording):
+    "What a simulation recorded, where it arrived, and how long it took"
+    state: NetworkState
+    timing: Timing | None = static(default=None)
+    interrupted: bool = static(default=False)  # whether Ctrl-C ended it
 
     def member(self, b: int) -> Result:
         "One member of a batch, as if it had been simulated alone"
-        def pick(x): return x[:, b]
-        state = NetworkState(self.state.t, self.state.key, *jax.tree.map(
-            lambda x: x[b], (self.state.cells, self.state.synapses)), jax.tree.map(pick, self.state.rings))
-        return replace(self, state=state, bits=jax.tree.map(pick, self.bits), fields=jax.tree.map(pick, self.fields))
+        def first(tree): return jax.tree.map(lambda x: x[b], tree)
+        def second(tree): return jax.tree.map(lambda x: x[:, b], tree)  # behind time
+        state = replace(self.state, cells=first(self.state.cells), synapses=first(self.state.synapses),
+                        rings=second(self.state.rings))
+        return replace(self, state=state, bits=second(self.bits), fields=second(self.fields))
 
     def plot(self, **kw):
         "Raster and population rates; returns the two axes"
-        trains = {n: (*self.spikes(n), size) for n, size in self.sizes if n in self.bits}
-        start = self.first*self.dt
-        return overview({n: (t - start, i, size) for n, (t, i, size) in trains.items()}, self.duration, **kw)
+        start, trains = self.first*self.dt, {}
+        for name, size in self.sizes:
+            if name not in self.bits: continue
+            times, neurons = self.spikes(name)
+            trains[name] = times - start, neurons, size
+        return overview(trains, self.duration, **kw)
 
     def __repr__(self) -> str:
         rates = ', '.join(f'{n} {np.asarray(self.rate(n)).mean():.2f} Hz' for n in self.bits)
         kept = ', '.join(f'{k} {tuple(v.shape)}' for k, v in self.fields.items())
         speed = f', {self.timing.steps_per_second:,.0f} steps/s' if self.timing else ''
-        return f'Result of {self.duration:g} ms{" (interrupted)"*self.interrupted}{speed}: ' + '; '.join(filter(None, (rates, kept)))
+        how = f'Result of {self.duration:g} ms{" (interrupted)"*self.interrupted}{speed}'
+        return f'{how}: {"; ".join(filter(None, (rates, kept)))}'
 
 # %% ../nbs/09_network.ipynb #simulate
 def simulate(
@@ -401,7 +422,7 @@ def simulate(
     if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((net, s, inputs[:2]))):
         first = 0 if state is None else int(state.t)
         out = _chunk(net, s, *inputs[:2], steps=steps, first=first, **plan)
-        return result(*out, first=first, steps=steps)
+        return result(state=out[0], bits=out[1], fields=out[2], first=first, steps=steps)
     chunk = min(steps, _chunk_size(s, rasters, samples) if chunk is None else count('simulate: chunk (steps)', chunk))
     return _loop(net, s, inputs, steps, chunk, plan, result, progress)
 
@@ -425,31 +446,33 @@ def _chunk_size(s, rasters, samples) -> int:
 # %% ../nbs/09_network.ipynb #loop
 def _loop(net, s, inputs, steps, chunk, plan, result, progress) -> Result:
     "Chunk by chunk, until done or interrupted"
-    start, done, kept, seconds, interrupted = int(s.t), 0, [], [0., 0.], False
-    with tqdm(total=steps*net.dt, unit='ms', delay=.5, disable=not progress, desc='simulate',
-              bar_format='{desc}: {percentage:3.0f}% {bar} {n:.0f}/{total:.0f} ms [{elapsed}<{remaining}]') as bar:
+    first, done, kept, seconds, ready, interrupted = int(s.t), 0, [], [0., 0.], {}, False
+    look = '{desc}: {percentage:3.0f}% {bar} {n:.0f}/{total:.0f} ms [{elapsed}<{remaining}]'
+    with tqdm(total=steps*net.dt, delay=.5, disable=not progress, desc='simulate', bar_format=look) as bar:
         try:
             while done < steps:
                 n = min(chunk, steps - done)
                 now = {k: x[done:done + n] for k, x in inputs.courses.items()}
-                s, bits, fields = _timed(seconds, net, s, inputs.constants, now, steps=n, first=start + done, plan=plan)
-                kept.append(jax.tree.map(np.asarray, (bits, fields)))
-                done += n
+                s, *out = _timed(seconds, ready, net, s, inputs.constants, now, steps=n, first=first + done, plan=plan)
+                kept.append((done + n, s, *jax.tree.map(np.asarray, out)))  # at once: Ctrl-C comes before or after
+                done = kept[-1][0]
                 bar.update(n*net.dt)
         except KeyboardInterrupt:
-            if not done: raise
+            if not kept: raise
             interrupted = True
-    bits, fields = jax.tree.map(lambda *x: np.concatenate(x), *kept)
-    return result(s, bits, fields, first=start, steps=done, interrupted=interrupted,
-                  timing=Timing(*seconds, done, net.dt))
+    ends, states, *records = zip(*kept)
+    bits, fields = (jax.tree.map(lambda *x: np.concatenate(x), *each) for each in records)
+    return result(state=states[-1], bits=bits, fields=fields, first=first, steps=ends[-1],
+                  interrupted=interrupted, timing=Timing(*seconds, ends[-1], net.dt))
 
-def _timed(seconds, *args, plan, steps, first):
+def _timed(seconds, ready: dict, *args, plan, steps, first):
     "One chunk; adds to the seconds of compiling and of running"
-    stride = int(np.lcm.reduce([k.stride for k in plan['samples']] or [1]))
-    begin = perf_counter()
-    run = _chunk.lower(*args, steps=steps, first=first % stride, **plan).compile()
-    ready = perf_counter()
-    out = jax.block_until_ready(run(*args))
-    seconds[0] += ready - begin
-    seconds[1] += perf_counter() - ready
+    phase = first % int(np.lcm.reduce([k.stride for k in plan['samples']] or [1]))
+    start = perf_counter()
+    if (steps, phase) not in ready:
+        ready[steps, phase] = _chunk.lower(*args, steps=steps, first=phase, **plan).compile()
+    compiled = perf_counter()
+    out = jax.block_until_ready(ready[steps, phase](*args))
+    seconds[0] += compiled - start
+    seconds[1] += perf_counter() - compiled
     return out
