@@ -14,7 +14,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, Int32, Int64, UInt32
 from .core import component, count, fits, settle, static
 
 # %% auto #0
-__all__ = ['whole', 'check_sizes', 'check_rows', 'thumbnail', 'CSR', 'chunk_size', 'gap_table', 'mix', 'spread', 'streams',
+__all__ = ['whole', 'check_sizes', 'check_rows', 'CSR', 'thumbnail', 'chunk_size', 'gap_table', 'mix', 'spread', 'streams',
            'draw', 'one_row', 'rounds', 'sparse_rows', 'dense_rows', 'check_prob', 'check_seed', 'FixedProb']
 
 # %% ../nbs/03_connect.ipynb #whole
@@ -61,21 +61,6 @@ def check_rows(
     for k in np.flatnonzero((np.diff(indices) <= 0) & (np.diff(row) == 0)):
         raise ValueError('CSR: indices must increase within a row, '
                          f'got {indices[k]} before {indices[k + 1]} in row {row[k]}.')
-
-# %% ../nbs/03_connect.ipynb #thumbnail
-def thumbnail(
-    csr: CSR,         # on the host
-    cells: int = 16,  # per side
-) -> str:             # SVG
-    "The density of a pattern as a small picture"
-    bins = min(cells, csr.num_pre), min(cells, csr.num_post)
-    shade = np.histogram2d(np.asarray(csr.sources()), np.asarray(csr.indices), bins,
-                           [(0, csr.num_pre), (0, csr.num_post)])[0]
-    shade /= max(shade.max(), 1)
-    squares = (f'<rect x="{j}" y="{i}" width="1" height="1" fill-opacity="{shade[i, j]:.2f}"/>'
-               for i, j in np.argwhere(shade))
-    return (f'<svg width="96" height="96" viewBox="0 0 {bins[1]} {bins[0]}" preserveAspectRatio="none" '
-            f'fill="#0072B2" style="border:1px solid #777">{"".join(squares)}</svg>')
 
 # %% ../nbs/03_connect.ipynb #csr
 @component
@@ -140,6 +125,21 @@ class CSR:
                 f'{self.nnz/self.num_pre/self.num_post:.3g}, {memory:,} B)')
 
     def _repr_html_(self) -> str: return f'{thumbnail(self)}<br><code>{repr(self)[4:-1]}</code>'
+
+# %% ../nbs/03_connect.ipynb #thumbnail
+def thumbnail(
+    csr: CSR,         # on the host
+    cells: int = 16,  # per side
+) -> str:             # SVG
+    "The density of a pattern as a small picture"
+    bins = min(cells, csr.num_pre), min(cells, csr.num_post)
+    shade = np.histogram2d(np.asarray(csr.sources()), np.asarray(csr.indices), bins,
+                           [(0, csr.num_pre), (0, csr.num_post)])[0]
+    shade /= max(shade.max(), 1)
+    squares = (f'<rect x="{j}" y="{i}" width="1" height="1" fill-opacity="{shade[i, j]:.2f}"/>'
+               for i, j in np.argwhere(shade))
+    return (f'<svg width="96" height="96" viewBox="0 0 {bins[1]} {bins[0]}" preserveAspectRatio="none" '
+            f'fill="#0072B2" style="border:1px solid #777">{"".join(squares)}</svg>')
 
 # %% ../nbs/03_connect.ipynb #table
 def chunk_size(

@@ -7,11 +7,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from jaxtyping import ArrayLike, Float, Int
 from .core import count, positive, real
 if TYPE_CHECKING: from matplotlib.axes import Axes
+else: Axes = TypeVar('Axes')  # a name for signatures; matplotlib itself waits for the first figure
 
 # %% auto #0
 __all__ = ['BLUE', 'ORANGE', 'GREEN', 'PURPLE', 'SKY', 'GREY', 'palette', 'Spikes', 'panel', 'legend', 'milliseconds',
