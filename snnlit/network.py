@@ -200,10 +200,13 @@ class Network:
 
 # %% ../nbs/09_network.ipynb #network-repr
 def _listing(self: Network) -> str:
+    def size(n): return f'{n:,} neuron{"s"*(n != 1)}'
     def line(p):
-        return (f'  {p.name}: {type(p.comm).__name__}, latency {p.steps*self.dt:g} ms, '
-                f'synapse {p.synapse} ({type(self.synapses[p.synapse].syn).__name__})')
-    cells = [f'  {n}: {type(self.populations[n]).__name__}, {self.populations[n].size:,} neurons' for n in self.names]
+        synapse, conn = self.synapses[p.synapse], getattr(p.comm, 'conn', None)
+        synapses = f' of {conn.nnz:,} synapses' if conn is not None and conn.indices.ndim == 1 else ''
+        return (f'  {p.name}: {type(p.comm).__name__}{synapses}, after {p.steps*self.dt:g} ms, '
+                f'to synapse {p.synapse}: {synapse.syn}, {synapse.out}')
+    cells = [f'  {n}: {type(self.populations[n]).__name__}, {size(self.populations[n].size)}' for n in self.names]
     return '\n'.join([f'Network, dt = {self.dt:g} ms', *cells, *map(line, self.pathways)])
 
 Network.__repr__ = _listing
@@ -336,7 +339,7 @@ class Recording:
 
     def __getitem__(self, field: str) -> Shaped[Array, "samples *batch n"]:
         "The samples of a recorded field, such as `'E.V'`"
-        if field in self.fields: return self.fields[field]
+        if field in self.fields: return _one(self.fields[field], len(self.times(field)))
         raise KeyError(f'{field!r} was not recorded; there is {[*self.fields] or "no field"}')
 
     def times(self, field: str) -> Float[np.ndarray, "samples"]:
@@ -345,9 +348,11 @@ class Recording:
         steps = self.first + np.arange((-self.first - 1) % stride, self.steps, stride)
         return (steps + 1)*self.dt
 
-    def _bits(self, name):
-        if name in self.bits: return self.bits[name]
-        raise KeyError(f'spikes of {name!r} were not recorded; there are {[*self.bits] or "none"}')
+    def _bits(self, name: str):
+        "Packed spikes, after a check that time is their first axis"
+        if name not in self.bits:
+            raise KeyError(f'spikes of {name!r} were not recorded; there are {[*self.bits] or "none"}')
+        return _one(self.bits[name], self.steps)
 
     def raster(self, name: str) -> Bool[np.ndarray, "steps *batch n"]:
         "All spikes of a population, one entry per step and neuron"
@@ -361,10 +366,20 @@ class Recording:
         step, neuron = np.nonzero(np.unpackbits(bits[rows], axis=1, count=dict(self.sizes)[name]))
         return (self.first + rows[step] + 1)*self.dt, neuron
 
-    def rate(self, name: str) -> Float[Array, "*batch"]:
-        "Mean firing rate of a population, Hz"
-        spikes = lax.population_count(jnp.asarray(self._bits(name))).sum((0, -1), dtype=jnp.uint32)
-        return spikes/(dict(self.sizes)[name]*self.duration*1e-3)
+    def rate(self, name: str, since: float = 0.) -> Float[ArrayLike, "*batch"]:
+        "Mean firing rate of a population, Hz; `since` (ms of the network's life) leaves out a start-up"
+        skip = max(0, whole_steps('Result.rate: since (ms)', since, self.dt) - self.first)
+        if skip >= self.steps: raise ValueError(
+            f'Result.rate: since must be before {(self.first + self.steps)*self.dt:g} ms, the end, got {since:g}.')
+        bits, seconds = self._bits(name)[skip:], (self.steps - skip)*self.dt*1e-3
+        if isinstance(bits, np.ndarray): spikes = np.bitwise_count(bits).sum((0, -1), dtype=np.int64)
+        else: spikes = lax.population_count(bits).sum((0, -1), dtype=jnp.uint32)
+        return spikes/(dict(self.sizes)[name]*seconds)
+
+def _one(x, first_axis: int):
+    "`x`, unless `vmap` has put an axis of its own in front of time"
+    if x.shape[0] == first_axis: return x
+    raise ValueError('Result: these are many results, stacked by vmap. Take one: jax.tree.map(lambda x: x[0], results).')
 
 # %% ../nbs/09_network.ipynb #result
 @component
@@ -382,20 +397,20 @@ class Result(Recording):
                         rings=second(self.state.rings))
         return replace(self, state=state, bits=second(self.bits), fields=second(self.fields))
 
-    def plot(self, **kw):
-        "Raster and population rates; returns the two axes"
+    def plot(self, *, bin: float = 5., title: str | None = None):
+        "Raster and population rates, in bins of `bin` ms; returns the two axes"
         start, trains = self.first*self.dt, {}
         for name, size in self.sizes:
             if name not in self.bits: continue
             times, neurons = self.spikes(name)
             trains[name] = times - start, neurons, size
-        return overview(trains, self.duration, **kw)
+        return overview(trains, self.duration, bin=bin, title=title)
 
     def __repr__(self) -> str:
-        rates = ', '.join(f'{n} {np.asarray(self.rate(n)).mean():.2f} Hz' for n in self.bits)
+        how = f'Result of {self.duration:g} ms{" (interrupted)"*self.interrupted}'
+        if any(len(x) != self.steps for x in self.bits.values()): return f'{how}, stacked by vmap'
+        rates = ', '.join(f'{n} {np.mean(self.rate(n)):.2f} Hz' for n in self.bits)
         kept = ', '.join(f'{k} {tuple(v.shape)}' for k, v in self.fields.items())
-        speed = f', {self.timing.steps_per_second:,.0f} steps/s' if self.timing else ''
-        how = f'Result of {self.duration:g} ms{" (interrupted)"*self.interrupted}{speed}'
         return f'{how}: {"; ".join(filter(None, (rates, kept)))}'
 
 # %% ../nbs/09_network.ipynb #simulate
