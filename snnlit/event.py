@@ -11,11 +11,11 @@ import jax, jax.numpy as jnp, numpy as np
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jaxtyping import Array, Bool, Float, Int, Int32, Shaped
+from jaxtyping import Array, Bool, Float, Int32, Shaped, UInt8
 
 # %% auto #0
-__all__ = ['event_add_p', 'row_of', 'reference', 'portable', 'kernel_target', 'cpu', 'moves', 'at_rest', 'event_gather',
-           'event_add']
+__all__ = ['event_add_p', 'pack_bits_p', 'row_of', 'reference', 'portable', 'kernel_target', 'cpu', 'moves', 'at_rest',
+           'event_gather', 'event_add', 'pack_bits']
 
 # %% ../nbs/04_event.ipynb #reference
 def row_of(
@@ -186,3 +186,26 @@ def event_add(
     weight = weight.reshape(1) if weight.ndim == 0 else weight
     _check(acc, s, indices, indptr, weight)
     return event_add_p.bind(acc, s, indices, indptr, weight, form=form)
+
+# %% ../nbs/04_event.ipynb #pack
+pack_bits_p = Primitive('pack_bits')
+
+def _packbits(spikes): return jnp.packbits(spikes, axis=-1)
+
+def _pack_cpu(spikes):
+    from snnlit.native import pack_target
+    name, shape = kernel_target(pack_target), (*spikes.shape[:-1], -(-spikes.shape[-1]//8))
+    if name is None: return _packbits(spikes)
+    return jax.ffi.ffi_call(name, jax.ShapeDtypeStruct(shape, jnp.uint8))(spikes)
+
+pack_bits_p.def_impl(_packbits)
+pack_bits_p.def_abstract_eval(lambda s: s.update(shape=(*s.shape[:-1], -(-s.shape[-1]//8)), dtype=jnp.dtype('uint8')))
+mlir.register_lowering(pack_bits_p, mlir.lower_fun(_packbits, multiple_results=False))
+mlir.register_lowering(pack_bits_p, mlir.lower_fun(_pack_cpu, multiple_results=False), platform='cpu')
+batching.primitive_batchers[pack_bits_p] = lambda args, axes: (pack_bits_p.bind(jnp.moveaxis(args[0], axes[0], 0)), 0)
+
+def pack_bits(
+    spikes: Bool[Array, "*batch n"],
+) -> UInt8[Array, "*batch bytes"]:
+    "`jnp.packbits(spikes, axis=-1)`: eight neurons to a byte, the first in the highest bit"
+    return pack_bits_p.bind(spikes)

@@ -4,6 +4,7 @@
 
 # %% ../nbs/03b_native.ipynb #imports
 from __future__ import annotations
+from functools import lru_cache
 import numpy as np
 import jax
 from llvmlite import ir
@@ -13,7 +14,8 @@ from numba.extending import intrinsic
 
 # %% auto #0
 __all__ = ['handlers', 'load64', 'load32', 'store32', 'pointer', 'prefetch', 'argument', 'result', 'dimension', 'last', 'size',
-           'flat', 'introduced', 'register', 'fetch', 'listed', 'deliver', 'make_handler', 'event_target']
+           'flat', 'introduced', 'register', 'fetch', 'listed', 'deliver', 'make_handler', 'event_target', 'pack',
+           'pack_target']
 
 # %% ../nbs/03b_native.ipynb #raw-memory
 def _at(b, address, bits): return b.inttoptr(address, ir.IntType(bits).as_pointer())
@@ -171,3 +173,27 @@ def event_target(spike, value) -> str:
         handlers[name] = make_handler(np.dtype(spike).type, np.dtype(value).type)
         register(name, handlers[name])
     return name
+
+# %% ../nbs/03b_native.ipynb #pack-code
+@njit
+def pack(spikes, bits, n):
+    "Eight flags to a byte, the first in the highest bit, for each row of `n` flags"
+    width = (n + 7)//8
+    for b in range(spikes.size//n):
+        flags, out = spikes[b*n:(b + 1)*n], bits[b*width:(b + 1)*width]
+        words = flags[:n//8*8].view(np.uint64)
+        for k in range(n//8): out[k] = (words[k]*np.uint64(0x8040201008040201)) >> np.uint64(56)
+        if n % 8: out[width - 1] = 0
+        for i in range(n//8*8, n): out[width - 1] |= np.uint8(flags[i]) << np.uint8(7 - i % 8)
+
+@lru_cache(maxsize=None)
+def pack_target() -> str:
+    "The name under which XLA knows `pack`; compiles it once"
+    @cfunc(types.intp(types.intp), cache=True)
+    def handler(frame):
+        if introduced(frame): return 0
+        pack(flat(argument(frame, 0), np.bool_), flat(result(frame, 0), np.uint8), last(argument(frame, 0)))
+        return 0
+    register('snnlit_pack', handler)
+    handlers['snnlit_pack'] = handler
+    return 'snnlit_pack'

@@ -16,6 +16,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, Int32, Shaped, UInt8
 from tqdm.auto import tqdm
 from .core import (Cell, Layer, as_key, component, count, delay_steps, fits, positive, real, same,
                          settle, static, whole_steps)
+from .event import pack_bits
 from .fuse import fused
 from .plot import overview
 from .projections import DelayLine, FullProjAlignPostMg
@@ -300,9 +301,8 @@ def _chunk(net, s, constants, courses, *, steps, first, sources, rasters, sample
     def body(s, now):
         x = {**constants, **now, **{n: f(s.t*net.dt) for n, f in sources}}
         s = net.step(s, x)
-        return s, ({n: s.cells[n].spike for n in rasters}, {k.field: observe(s, k) for k in samples})
-    s, (spikes, fields) = lax.scan(body, s, courses, length=steps)
-    bits = {n: jnp.packbits(x, axis=-1) for n, x in spikes.items()}
+        return s, ({n: pack_bits(s.cells[n].spike != 0) for n in rasters}, {k.field: observe(s, k) for k in samples})
+    s, (bits, fields) = lax.scan(body, s, courses, length=steps)
     return s, bits, {k.field: fields[k.field][(-first - 1) % k.stride::k.stride] for k in samples}
 
 # %% ../nbs/09_network.ipynb #timing

@@ -7,10 +7,10 @@ usage: python tools/execute.py [--check] [--slow] [NOTEBOOK ...]     (default: e
        --check: write nothing, say which notebooks would change
        --slow: run the cells flagged `slow` too, for full-size numbers and timings to store
 """
-import hashlib, json, os, re, sys, time
+import asyncio, hashlib, json, os, re, sys, time
 from pathlib import Path
 
-import nbformat
+import nbformat, zmq
 from nbclient import NotebookClient
 
 from notebooks import ROOT, STATE, VIEW, cleaned, directives, left_out, name, notebooks
@@ -24,7 +24,15 @@ class Client(NotebookClient):
 
     async def async_execute_cell(self, cell, cell_index, **options):
         if left_out(cell.source) and not (self.slow and 'slow' in directives(cell.source)): return cell
-        return await super().async_execute_cell(cell, cell_index, **options)
+        nudge = asyncio.create_task(self.nudge())
+        try: return await super().async_execute_cell(cell, cell_index, **options)
+        finally: nudge.cancel()
+
+    async def nudge(self):
+        "Widget messages can use up the event for which a pending reply waits: ask the socket once a second"
+        while True:
+            await asyncio.sleep(1)
+            self.kc.shell_channel.socket.get(zmq.EVENTS)
 
 
 def shown(notebook: dict) -> list[str]:
