@@ -7,7 +7,7 @@ from __future__ import annotations
 from functools import partial
 from importlib.util import find_spec
 import warnings
-import jax, jax.numpy as jnp, numpy as np
+import jax, jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir

@@ -6,7 +6,7 @@
 from __future__ import annotations
 from typing import Protocol, runtime_checkable
 import jax, jax.numpy as jnp, numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 from .core import as_key, component, count, fits, real, settle
 
 # %% auto #0

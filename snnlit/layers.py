@@ -4,7 +4,7 @@
 
 # %% ../nbs/05_layers.ipynb #imports
 from __future__ import annotations
-import jax, jax.numpy as jnp, numpy as np
+import jax.numpy as jnp, numpy as np
 from jaxtyping import Array, ArrayLike, Float, Shaped
 from .connect import CSR, thumbnail
 from .core import component, describe, real, settle, static

@@ -5,7 +5,7 @@
 # %% ../nbs/10b_models.ipynb #imports
 from __future__ import annotations
 from .connect import FixedProb
-from .core import count, positive
+from .core import count
 from .initialize import Normal
 from .layers import EventCSRLinear
 from .network import Network

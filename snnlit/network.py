@@ -6,13 +6,13 @@
 from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from time import perf_counter
 from typing import NamedTuple
 import jax, jax.numpy as jnp, numpy as np
 from jax import lax
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, Int32, Shaped, UInt8
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Int32, Shaped
 from tqdm.auto import tqdm
 from .core import (Cell, Layer, as_key, component, count, delay_steps, fits, positive, real, same,
                          settle, static, whole_steps)
@@ -274,7 +274,7 @@ def _inputs(net: Network, s, given, steps: int) -> _Inputs:
     for name, x in given.items():
         if name not in net.populations: raise ValueError(
             f'simulate: input must name populations, among {list(net.names)}, got {name!r}.')
-        shape, dtype = s.cells[name].spike.shape, jnp.result_type(float)
+        shape, dtype = jax.tree.leaves(s.cells[name])[0].shape, jnp.result_type(float)
         label = f'simulate: input of {name}'
         if callable(x):
             fits(f'{label}, a function of time, returns a shape that', jax.eval_shape(x, jnp.zeros((), dtype)).shape, shape)
@@ -435,11 +435,18 @@ def simulate(
     result = partial(Result, dt=net.dt, sizes=sizes, samples=samples)
     plan = dict(rasters=rasters, samples=samples, sources=inputs.sources)
     if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((net, s, inputs[:2]))):
-        first = 0 if state is None else int(state.t)
+        first = _first(s, samples)
         out = _chunk(net, s, *inputs[:2], steps=steps, first=first, **plan)
         return result(state=out[0], bits=out[1], fields=out[2], first=first, steps=steps)
     chunk = min(steps, _chunk_size(s, rasters, samples) if chunk is None else count('simulate: chunk (steps)', chunk))
     return _loop(net, s, inputs, steps, chunk, plan, result, progress)
+
+def _first(s: NetworkState, samples) -> int:
+    "Steps taken so far, as a number; inside a transformation it may be unknown, and then counts from 0"
+    if not isinstance(s.t, jax.core.Tracer): return int(s.t)
+    if all(k.stride == 1 for k in samples): return 0
+    raise ValueError('simulate: a stride counts steps of the network, and inside jit the number of steps '
+                     'taken by this state is not known. Record every step, and take every n-th of them.')
 
 def _start(net, key, state, batch) -> NetworkState:
     "The given state, or a fresh one"

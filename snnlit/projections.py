@@ -6,7 +6,7 @@
 from __future__ import annotations
 from collections.abc import Callable
 from numbers import Real
-import jax, jax.numpy as jnp, numpy as np
+import jax.numpy as jnp, numpy as np
 from jax import lax
 from jaxtyping import Array, Int32, Shaped
 from .core import Layer, component, count, describe, static

@@ -85,6 +85,15 @@ def test_forms_agree_statistically(net, whole):
     assert np.isclose(other.rate('E'), whole.rate('E'), rtol=.1)
 
 
+def test_native_kernels_run(net):
+    "On a CPU with Numba, events, updates and packing are native: a fallback would go unnoticed in the numbers"
+    from snnlit import network
+    inputs = {name: jnp.float32(20.) for name in net.names}
+    program = network._chunk.lower(net, net.init_state(jax.random.key(0)), inputs, {}, steps=2, first=0,
+                                   sources=(), rasters=('E',), samples=()).compile().as_text()
+    assert all(target in program for target in ('snnlit_event_bool_float32', 'fused_', 'snnlit_pack'))
+
+
 def test_no_numba(monkeypatch):
     "Where Numba is missing, the portable form runs, with one warning"
     from snnlit import event
