@@ -66,8 +66,8 @@ def test_vmap_is_batch(net):
 
 
 def test_interrupt(net):
-    "A real Ctrl-C, half a second into an hour of network time, leaves a result to go on from"
-    timer = threading.Timer(.5, os.kill, (os.getpid(), signal.SIGINT))
+    "A real Ctrl-C, a second and a half into an hour of network time, leaves a result to go on from"
+    timer = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT))
     simulate(net, 1., key=jax.random.key(3), input=20., chunk=10, progress=False)  # compiled before the clock runs
     timer.start()
     part = simulate(net, 3_600_000., key=jax.random.key(3), input=20., chunk=10, progress=False)
