@@ -14,8 +14,8 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, Int32, Int64, UInt32
 from .core import component, count, fits, settle, static
 
 # %% auto #0
-__all__ = ['whole', 'check_sizes', 'check_rows', 'CSR', 'thumbnail', 'chunk_size', 'gap_table', 'mix', 'spread', 'streams',
-           'draw', 'one_row', 'rounds', 'sparse_rows', 'dense_rows', 'check_prob', 'check_seed', 'FixedProb']
+__all__ = ['whole', 'check_sizes', 'check_rows', 'row_of', 'CSR', 'thumbnail', 'chunk_size', 'gap_table', 'mix', 'spread',
+           'streams', 'draw', 'one_row', 'rounds', 'sparse_rows', 'dense_rows', 'check_prob', 'check_seed', 'FixedProb']
 
 # %% ../nbs/03_connect.ipynb #whole
 def whole(
@@ -62,6 +62,15 @@ def check_rows(
         raise ValueError('CSR: indices must increase within a row, '
                          f'got {indices[k]} before {indices[k + 1]} in row {row[k]}.')
 
+# %% ../nbs/03_connect.ipynb #row-of
+def row_of(
+    indptr: Int32[Array, "n+1"],  # where each row starts
+    nnz: int,                     # number of synapses
+) -> Int32[Array, "nnz"]:
+    "The pre-synaptic neuron of each synapse"
+    rows = jnp.arange(indptr.size - 1, dtype=jnp.int32)
+    return jnp.repeat(rows, jnp.diff(indptr), total_repeat_length=nnz)
+
 # %% ../nbs/03_connect.ipynb #csr
 @component
 class CSR:
@@ -105,8 +114,7 @@ class CSR:
 
     def sources(self) -> Int32[Array, "nnz"]:
         "The pre-synaptic neuron of each synapse"
-        pre = jnp.arange(self.num_pre, dtype=jnp.int32)
-        return jnp.repeat(pre, self.out_degrees(), total_repeat_length=self.nnz)
+        return row_of(self.indptr, self.nnz)
 
     def to_dense(
         self, weight: Float[ArrayLike, "#nnz"] | None = None,  # one, or one per synapse

@@ -12,20 +12,13 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Bool, Float, Int32, Shaped, UInt8
+from .connect import row_of
 
 # %% auto #0
-__all__ = ['event_add_p', 'pack_bits_p', 'row_of', 'reference', 'portable', 'kernel_target', 'cpu', 'moves', 'at_rest',
-           'event_gather', 'event_add', 'pack_bits']
+__all__ = ['event_add_p', 'pack_bits_p', 'reference', 'portable', 'kernel_target', 'cpu', 'moves', 'at_rest', 'event_gather',
+           'event_add', 'pack_bits']
 
 # %% ../nbs/04_event.ipynb #reference
-def row_of(
-    indptr: Int32[Array, "n+1"],  # where each row starts
-    nnz: int,                     # number of synapses
-) -> Int32[Array, "nnz"]:
-    "The pre-synaptic neuron of each synapse"
-    rows = jnp.arange(indptr.size - 1, dtype=jnp.int32)
-    return jnp.repeat(rows, jnp.diff(indptr), total_repeat_length=nnz)
-
 def reference(
     acc: Shaped[Array, "*batch m"],   # accumulator
     s: Shaped[Array, "*batch n"],     # spikes

@@ -175,7 +175,7 @@ def fused_target(text: str) -> str:
         with tempfile.NamedTemporaryFile('w', dir=path.parent, delete=False) as file: file.write(text)
         replace(file.name, path)
     spec = util.spec_from_file_location(path.stem, path)
-    module = sys.modules[path.stem] = util.module_from_spec(spec)  # XLA keeps an address: never to be freed
+    module = sys.modules[path.stem] = util.module_from_spec(spec)  # where Numba's cache looks for it
     spec.loader.exec_module(module)
     native.register(path.stem, module.handler)
     return path.stem

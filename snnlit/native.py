@@ -13,8 +13,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 # %% auto #0
-__all__ = ['handlers', 'load64', 'load32', 'store32', 'pointer', 'prefetch', 'argument', 'result', 'dimension', 'last', 'size',
-           'flat', 'introduced', 'register', 'fetch', 'listed', 'deliver', 'make_handler', 'event_target', 'pack',
+__all__ = ['load64', 'load32', 'store32', 'pointer', 'prefetch', 'argument', 'result', 'dimension', 'last', 'size', 'flat',
+           'introduced', 'register', 'fetch', 'listed', 'deliver', 'make_handler', 'event_target', 'pack',
            'pack_target']
 
 # %% ../nbs/03b_native.ipynb #raw-memory
@@ -104,11 +104,14 @@ def introduced(frame):
     return True
 
 # %% ../nbs/03b_native.ipynb #register
+_alive = {}
+
 def register(
     name: str,  # the target, as `jax.ffi.ffi_call` will spell it
     handler,    # a `numba.cfunc` from `intp` (the call frame) to `intp` (0 for success)
 ) -> None:
-    "Make a compiled handler known to XLA on the CPU; the handler must stay alive"
+    "Make a compiled handler known to XLA on the CPU"
+    _alive[name] = handler  # XLA keeps only its address
     jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler.address), platform='cpu')
 
 # %% ../nbs/03b_native.ipynb #cpu-deliver
@@ -164,14 +167,11 @@ def make_handler(spike, value):
         return 0
     return handler
 
-handlers = {}
-
+@lru_cache(maxsize=None)
 def event_target(spike, value) -> str:
     "The name under which XLA knows `deliver` for these dtypes; compiles it once"
     name = f'snnlit_event_{np.dtype(spike).name}_{np.dtype(value).name}'
-    if name not in handlers:
-        handlers[name] = make_handler(np.dtype(spike).type, np.dtype(value).type)
-        register(name, handlers[name])
+    register(name, make_handler(np.dtype(spike).type, np.dtype(value).type))
     return name
 
 # %% ../nbs/03b_native.ipynb #pack-code
@@ -195,5 +195,4 @@ def pack_target() -> str:
         pack(flat(argument(frame, 0), np.bool_), flat(result(frame, 0), np.uint8), last(argument(frame, 0)))
         return 0
     register('snnlit_pack', handler)
-    handlers['snnlit_pack'] = handler
     return 'snnlit_pack'

@@ -107,11 +107,11 @@ def _advance(cell, synapses: list[Synapse], s, opened: list, x, *, dt: float, ke
     return fused(update, (s, opened), cell, synapses, x)
 
 # %% ../nbs/09_network.ipynb #receive
-def _received(net: Network, s: NetworkState, rings: dict) -> list:
+def _received(net: Network, s: NetworkState, lines: dict, rings: dict) -> list:
     "Point 2: the states of all synapses, with the spikes that are due in this step"
     synapses = list(s.synapses)
     for p in net.pathways:
-        spikes = s.cells[p.pre].spike if p.steps == 1 else net.lines[p.pre].read(rings[p.pre], s.t, p.steps)
+        spikes = s.cells[p.pre].spike if p.steps == 1 else lines[p.pre].read(rings[p.pre], s.t, p.steps)
         syn = net.synapses[p.synapse].syn
         synapses[p.synapse] = syn.receive(synapses[p.synapse], lambda acc: p.comm.add(acc, spikes))
     return synapses
@@ -168,8 +168,9 @@ class Network:
 
     def step(self, s: NetworkState, x: Mapping[str, ArrayLike] | None = None) -> NetworkState:
         "The state `dt` ms later; `x` is the external input of populations, by name"
-        rings = {n: line.push(s.rings[n], s.cells[n].spike, s.t) for n, line in self.lines.items()}
-        synapses, cells, x = _received(self, s, rings), {}, x or {}
+        lines, cells, x = self.lines, {}, x or {}
+        rings = {n: line.push(s.rings[n], s.cells[n].spike, s.t) for n, line in lines.items()}
+        synapses = _received(self, s, lines, rings)
         for k, n in enumerate(self.names):
             mine = [i for i, each in enumerate(self.synapses) if each.post == n]
             key = None if s.key is None else jax.random.fold_in(jax.random.fold_in(s.key, s.t), k)
@@ -432,14 +433,14 @@ def simulate(
     rasters, samples = _plan(net, s, record)
     inputs = _inputs(net, s, input, steps)
     sizes = tuple((n, net.populations[n].size) for n in net.names)
-    result = partial(Result, dt=net.dt, sizes=sizes, samples=samples)
+    first = _first(s, samples)
+    result = partial(Result, dt=net.dt, sizes=sizes, samples=samples, first=first)
     plan = dict(rasters=rasters, samples=samples, sources=inputs.sources)
     if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((net, s, inputs[:2]))):
-        first = _first(s, samples)
         out = _chunk(net, s, *inputs[:2], steps=steps, first=first, **plan)
-        return result(state=out[0], bits=out[1], fields=out[2], first=first, steps=steps)
-    chunk = min(steps, _chunk_size(s, rasters, samples) if chunk is None else count('simulate: chunk (steps)', chunk))
-    return _loop(net, s, inputs, steps, chunk, plan, result, progress)
+        return result(state=out[0], bits=out[1], fields=out[2], steps=steps)
+    chunk = min(steps, _chunk_size(net, s, rasters, samples) if chunk is None else count('simulate: chunk (steps)', chunk))
+    return _loop(net, s, inputs, first, steps, chunk, plan, result, progress)
 
 def _first(s: NetworkState, samples) -> int:
     "Steps taken so far, as a number; inside a transformation it may be unknown, and then counts from 0"
@@ -460,15 +461,17 @@ def _start(net, key, state, batch) -> NetworkState:
         raise TypeError(f'simulate: state must be a NetworkState, such as result.state, got {type(state).__name__}.')
     return state
 
-def _chunk_size(s, rasters, samples) -> int:
+def _chunk_size(net, s, rasters, samples) -> int:
     "A thousand steps, or as many as record 64 MiB"
-    per_step = sum(s.cells[n].spike.size for n in rasters) + 1
-    return int(np.clip(2**26//per_step, 1, 1000))
+    arrays = [_locate(net, s, k.field) for k in samples]
+    kept = [len(k.neurons)/x.shape[-1] if k.neurons else 1 for k, x in zip(samples, arrays)]
+    per_step = sum(s.cells[n].spike.size/8 for n in rasters) + sum(x.nbytes*part for x, part in zip(arrays, kept))
+    return int(np.clip(2**26/max(per_step, 1), 1, 1000))
 
 # %% ../nbs/09_network.ipynb #loop
-def _loop(net, s, inputs, steps, chunk, plan, result, progress) -> Result:
+def _loop(net, s, inputs, first, steps, chunk, plan, result, progress) -> Result:
     "Chunk by chunk, until done or interrupted"
-    first, done, kept, seconds, ready, interrupted = int(s.t), 0, [], [0., 0.], {}, False
+    done, kept, seconds, ready, interrupted = 0, [], [0., 0.], {}, False
     look = '{desc}: {percentage:3.0f}% {bar} {n:.0f}/{total:.0f} ms [{elapsed}<{remaining}]'
     with tqdm(total=steps*net.dt, delay=.5, disable=not progress, desc='simulate', bar_format=look) as bar:
         try:
@@ -484,7 +487,7 @@ def _loop(net, s, inputs, steps, chunk, plan, result, progress) -> Result:
             interrupted = True
     ends, states, *records = zip(*kept)
     bits, fields = (jax.tree.map(lambda *x: np.concatenate(x), *each) for each in records)
-    return result(state=states[-1], bits=bits, fields=fields, first=first, steps=ends[-1],
+    return result(state=states[-1], bits=bits, fields=fields, steps=ends[-1],
                   interrupted=interrupted, timing=Timing(*seconds, ends[-1], net.dt))
 
 def _timed(seconds, ready: dict, *args, plan, steps, first):
