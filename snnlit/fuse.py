@@ -174,6 +174,7 @@ def fused_target(text: str) -> str:
     if not path.exists():  # a rewritten file would look new to Numba's cache
         with tempfile.NamedTemporaryFile('w', dir=path.parent, delete=False) as file: file.write(text)
         replace(file.name, path)
+    if path.stem in sys.modules: return path.stem  # same text, so the same kernel, whoever registered it
     spec = util.spec_from_file_location(path.stem, path)
     module = sys.modules[path.stem] = util.module_from_spec(spec)  # where Numba's cache looks for it
     spec.loader.exec_module(module)

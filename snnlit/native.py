@@ -105,6 +105,7 @@ def introduced(frame):
 
 # %% ../nbs/03b_native.ipynb #register
 _alive = {}
+_OWNER = 'snnlit' if __name__ == 'snnlit.native' else 'page'  # names are for the process: a notebook's copy has its own
 
 def register(
     name: str,  # the target, as `jax.ffi.ffi_call` will spell it
@@ -170,7 +171,7 @@ def make_handler(spike, value):
 @lru_cache(maxsize=None)
 def event_target(spike, value) -> str:
     "The name under which XLA knows `deliver` for these dtypes; compiles it once"
-    name = f'snnlit_event_{np.dtype(spike).name}_{np.dtype(value).name}'
+    name = f'{_OWNER}_event_{np.dtype(spike).name}_{np.dtype(value).name}'
     register(name, make_handler(np.dtype(spike).type, np.dtype(value).type))
     return name
 
@@ -194,5 +195,5 @@ def pack_target() -> str:
         if introduced(frame): return 0
         pack(flat(argument(frame, 0), np.bool_), flat(result(frame, 0), np.uint8), last(argument(frame, 0)))
         return 0
-    register('snnlit_pack', handler)
-    return 'snnlit_pack'
+    register(f'{_OWNER}_pack', handler)
+    return f'{_OWNER}_pack'
