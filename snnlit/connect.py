@@ -9,13 +9,17 @@ from collections.abc import Iterator
 from fractions import Fraction
 from functools import lru_cache, partial
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 import jax, jax.numpy as jnp, numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, Int32, Int64, UInt32
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Int32, Int64, Shaped, UInt32
 from .core import component, count, fits, settle, static
+if TYPE_CHECKING: from scipy.sparse import csr_array
+else: csr_array = TypeVar('csr_array')  # a name for signatures; scipy itself waits for `to_scipy`
 
 # %% auto #0
-__all__ = ['whole', 'check_sizes', 'check_rows', 'row_of', 'CSR', 'thumbnail', 'chunk_size', 'gap_table', 'mix', 'spread',
-           'streams', 'draw', 'one_row', 'rounds', 'sparse_rows', 'dense_rows', 'check_prob', 'check_seed', 'FixedProb']
+__all__ = ['whole', 'flag', 'check_sizes', 'check_rows', 'pair_order', 'check_pairs', 'row_of', 'CSR', 'thumbnail', 'Pattern',
+           'chunk_size', 'gap_table', 'mix', 'spread', 'streams', 'draw', 'one_row', 'rounds', 'sparse_rows',
+           'dense_rows', 'check_prob', 'check_seed', 'FixedProb']
 
 # %% ../nbs/03_connect.ipynb #whole
 def whole(
@@ -28,6 +32,14 @@ def whole(
         raise ValueError(f'{name} must be one axis of whole numbers, '
                          f'got {array.dtype}{list(array.shape)}.')
     return array.astype(np.int64)
+
+def flag(
+    name: str,    # whose and which, such as `CSR: multapses`
+    value: bool,
+) -> bool:
+    "`value` as a `bool`; `TypeError` unless it is one"
+    if isinstance(value, (bool, np.bool_)): return bool(value)
+    raise TypeError(f'{name} must be True or False, got {value!r}.')
 
 # %% ../nbs/03_connect.ipynb #check-csr
 def check_sizes(
@@ -50,17 +62,38 @@ def check_sizes(
 def check_rows(
     indices: Int64[np.ndarray, "nnz"],
     indptr: Int64[np.ndarray, "rows"],
-    num_post: int,  # neurons
+    num_post: int,    # neurons
+    multapses: bool,  # may a row repeat a target?
 ) -> None:
-    "`ValueError` unless rows follow each other and each is in range, sorted, without repeats"
+    "`ValueError` unless rows follow each other and each is in range and sorted"
     for row in np.flatnonzero(np.diff(indptr) < 0):
         raise ValueError(f'CSR: indptr must not decrease, and it does at row {row}.')
     row = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
     for k in np.flatnonzero((indices < 0) | (indices >= num_post)):
         raise ValueError(f'CSR: indices must lie in [0, {num_post}), got {indices[k]} in row {row[k]}.')
-    for k in np.flatnonzero((np.diff(indices) <= 0) & (np.diff(row) == 0)):
-        raise ValueError('CSR: indices must increase within a row, '
-                         f'got {indices[k]} before {indices[k + 1]} in row {row[k]}.')
+    for k in np.flatnonzero((np.diff(indices) < (not multapses)) & (np.diff(row) == 0)):
+        again = indices[k] == indices[k + 1]
+        raise ValueError(f'CSR: indices must {"not decrease" if multapses else "increase"} within a row, '
+                         f'got {indices[k]} before {indices[k + 1]} in row {row[k]}.'
+                         + ' Pass multapses=True to allow repeats.'*bool(again))
+
+# %% ../nbs/03_connect.ipynb #pair-order
+def pair_order(
+    pre: Int[ArrayLike, "nnz"], post: Int[ArrayLike, "nnz"],  # the neurons of each pair
+) -> Int64[np.ndarray, "nnz"]:                                # `weight[order]` is in CSR order
+    "Where in the list of pairs each synapse of the CSR matrix comes from"
+    return np.lexsort((np.asarray(post), np.asarray(pre)))
+
+def check_pairs(
+    pre: Int64[np.ndarray, "nnz"], post: Int64[np.ndarray, "nnz"],
+    num_pre: int,  # neurons
+) -> None:
+    "`ValueError` unless there is one target per source, and each source is in range"
+    if len(pre) != len(post):
+        raise ValueError('CSR.from_pairs: pre and post must be equally long, '
+                         f'got {len(pre):,} and {len(post):,}.')
+    for k in np.flatnonzero((pre < 0) | (pre >= num_pre)):
+        raise ValueError(f'CSR.from_pairs: pre must lie in [0, {num_pre}), got {pre[k]} in pair {k}.')
 
 # %% ../nbs/03_connect.ipynb #row-of
 def row_of(
@@ -79,14 +112,16 @@ class CSR:
     indptr: Int32[Array, "rows"]  # where each row begins in `indices`: num_pre + 1 numbers
     num_pre: int = static()       # neurons
     num_post: int = static()      # neurons
+    multapses: bool = static(default=False)  # may a pair be connected more than once?
 
     def __post_init__(self):
-        settle(self, num_pre=count('CSR: num_pre (neurons)', self.num_pre),
+        settle(self, multapses=flag('CSR: multapses', self.multapses),
+               num_pre=count('CSR: num_pre (neurons)', self.num_pre),
                num_post=count('CSR: num_post (neurons)', self.num_post))
         if any(isinstance(x, jax.core.Tracer) for x in (self.indices, self.indptr)): return
         indices, indptr = whole('CSR: indices', self.indices), whole('CSR: indptr', self.indptr)
         check_sizes(indices, indptr, self.num_pre, self.num_post)
-        check_rows(indices, indptr, self.num_post)
+        check_rows(indices, indptr, self.num_post, self.multapses)
         settle(self, indices=jnp.asarray(indices.astype(np.int32)),
                indptr=jnp.asarray(indptr.astype(np.int32)))
 
@@ -98,6 +133,30 @@ class CSR:
                              f'got shape {np.shape(mask)}.')
         pre, post = np.nonzero(np.asarray(mask))
         return cls(post, np.searchsorted(pre, np.arange(len(mask) + 1)), *np.shape(mask))
+
+    @classmethod
+    def from_pairs(
+        cls, pre: Int[ArrayLike, "nnz"], post: Int[ArrayLike, "nnz"],  # in any order
+        num_pre: int, num_post: int, multapses: bool = False,          # neurons; may pairs repeat?
+    ) -> CSR:
+        "The pattern of a list of pairs; what belongs to each pair moves by `pair_order(pre, post)`"
+        pre, post = whole('CSR.from_pairs: pre', pre), whole('CSR.from_pairs: post', post)
+        check_pairs(pre, post, count('CSR.from_pairs: num_pre (neurons)', num_pre))
+        order = pair_order(pre, post)
+        indptr = np.searchsorted(pre[order], np.arange(num_pre + 1))
+        return cls(post[order], indptr, num_pre, num_post, multapses)
+
+    @classmethod
+    def from_scipy(
+        cls, matrix: csr_array,   # or any other format of scipy.sparse
+        multapses: bool = False,  # may pairs repeat?
+    ) -> CSR:
+        "The pattern of the entries that `matrix` stores, zeros among them"
+        if not hasattr(matrix, 'tocoo') or len(matrix.shape) != 2:
+            raise ValueError('CSR.from_scipy: matrix must be a matrix of scipy.sparse, '
+                             f'got {type(matrix).__name__}. CSR.from_dense takes a dense one.')
+        entries = matrix.tocoo()
+        return cls.from_pairs(entries.row, entries.col, *matrix.shape, multapses)
 
     @property
     def nnz(self) -> int:
@@ -118,19 +177,32 @@ class CSR:
 
     def to_dense(
         self, weight: Float[ArrayLike, "#nnz"] | None = None,  # one, or one per synapse
-    ) -> Bool[Array, "num_pre num_post"] | Float[Array, "num_pre num_post"]:
-        "The mask; or the matrix with `weight` at its synapses"
-        weight = jnp.asarray(True if weight is None else weight)
+    ) -> Shaped[Array, "num_pre num_post"]:
+        "The mask, or with multapses the synapses of each pair; or the sums of their `weight`"
+        weight = self._values(weight)
         fits('CSR.to_dense: weight', weight.shape, (self.nnz,), 'Give one, or one per synapse.')
-        empty = jnp.zeros((self.num_pre, self.num_post), weight.dtype)
-        return empty.at[self.sources(), self.indices].set(weight)
+        at = jnp.zeros((self.num_pre, self.num_post), weight.dtype).at[self.sources(), self.indices]
+        return at.add(weight) if self.multapses else at.set(weight)
+
+    def to_scipy(
+        self, weight: Float[ArrayLike, "#nnz"] | None = None,  # one, or one per synapse
+    ) -> csr_array:
+        "The same matrix for `scipy.sparse`, where repeated entries add up too"
+        from scipy.sparse import csr_array
+        weight = np.broadcast_to(self._values(weight), self.nnz)
+        return csr_array((weight, self.indices, self.indptr), (self.num_pre, self.num_post))
+
+    def _values(self, weight: Float[ArrayLike, "#nnz"] | None) -> Shaped[Array, "#nnz"]:
+        if weight is not None: return jnp.asarray(weight)
+        return jnp.asarray(1, jnp.int32) if self.multapses else jnp.asarray(True)
 
     def __repr__(self) -> str:
         if not isinstance(self.indices, (jax.Array, np.ndarray)): return f'CSR({self.indices!r})'
         memory = 4*(self.nnz + self.num_pre + 1)
         return (f'CSR({self.num_pre:,} -> {self.num_post:,} neurons, {self.nnz:,} synapses, '
                 f'{self.nnz/self.num_pre:.4g} per row, density '
-                f'{self.nnz/self.num_pre/self.num_post:.3g}, {memory:,} B)')
+                f'{self.nnz/self.num_pre/self.num_post:.3g}'
+                f'{", with multapses"*self.multapses}, {memory:,} B)')
 
     def _repr_html_(self) -> str: return f'{thumbnail(self)}<br><code>{repr(self)[4:-1]}</code>'
 
@@ -148,6 +220,20 @@ def thumbnail(
                for i, j in np.argwhere(shade))
     return (f'<svg width="96" height="96" viewBox="0 0 {bins[1]} {bins[0]}" preserveAspectRatio="none" '
             f'fill="#0072B2" style="border:1px solid #777">{"".join(squares)}</svg>')
+
+# %% ../nbs/03_connect.ipynb #pattern
+@runtime_checkable
+class Pattern(Protocol):
+    "Says which neurons reach which"
+    def __call__(self, num_pre: int, num_post: int) -> CSR:
+        "The connections of `num_pre` neurons onto `num_post`"
+    def targets(self, rows: Int[ArrayLike, "rows"], num_pre: int, num_post: int,
+                ) -> tuple[Int32[np.ndarray, "nnz"], Int64[np.ndarray, "rows"]]:
+        "Targets of `rows`, row by row, and how many each row has; in NumPy"
+    def rows(self, i: Int32[ArrayLike, "rows"], num_pre: int, num_post: int) -> Shaped[Array, "rows num_post"]:
+        "Rows `i` of the dense form; in JAX"
+    def dense(self, num_pre: int, num_post: int) -> Shaped[Array, "num_pre num_post"]:
+        "The mask, or with multapses the number of synapses of each pair; in JAX"
 
 # %% ../nbs/03_connect.ipynb #table
 def chunk_size(
@@ -286,20 +372,22 @@ def dense_rows(
 # %% ../nbs/03_connect.ipynb #fixed-prob
 def check_prob(
     prob: float,
+    name: str = 'FixedProb: prob',  # whose and which
 ) -> float:
     "`prob` as a float; `ValueError` unless it is a number in [0, 1]"
     if isinstance(prob, (bool, np.bool_)) or not isinstance(prob, Real) or not 0 <= prob <= 1:
-        raise ValueError(f'FixedProb: prob must be a number in [0, 1], got {prob!r}.')
+        raise ValueError(f'{name} must be a number in [0, 1], got {prob!r}.')
     return float(prob)
 
 def check_seed(
     seed: int,
+    name: str = 'FixedProb',  # whose
 ) -> int:
     "`seed` as an int; an error unless it is one of 64 bits"
     if isinstance(seed, (bool, np.bool_)) or not isinstance(seed, Integral):
-        raise TypeError(f'FixedProb: seed must be a whole number, got {seed!r}. '
+        raise TypeError(f'{name}: seed must be a whole number, got {seed!r}. '
                         'A pattern is made on the host, so it takes no JAX key.')
-    if not 0 <= seed < 2**64: raise ValueError(f'FixedProb: seed must be in [0, 2**64), got {seed}.')
+    if not 0 <= seed < 2**64: raise ValueError(f'{name}: seed must be in [0, 2**64), got {seed}.')
     return int(seed)
 
 @component
@@ -310,9 +398,8 @@ class FixedProb:
     include_self: bool = static(default=True)  # may neuron i reach neuron i?
 
     def __post_init__(self):
-        if not isinstance(self.include_self, (bool, np.bool_)):
-            raise TypeError(f'FixedProb: include_self must be True or False, got {self.include_self!r}.')
-        settle(self, prob=check_prob(self.prob), seed=check_seed(self.seed))
+        settle(self, prob=check_prob(self.prob), seed=check_seed(self.seed),
+               include_self=flag('FixedProb: include_self', self.include_self))
 
     @property
     def table(self) -> UInt32[np.ndarray, "chunk"]:
@@ -330,9 +417,10 @@ class FixedProb:
         return [j for j in targets if self.include_self or j != i]
 
     def targets(
-        self, rows: Int[ArrayLike, "rows"], num_post: int,  # any rows, and their length
+        self, rows: Int[ArrayLike, "rows"], num_pre: int, num_post: int,  # any rows; neurons
     ) -> tuple[Int32[np.ndarray, "nnz"], Int64[np.ndarray, "rows"]]:
         "Targets of `rows`, row by row, and how many each row has; in NumPy"
+        del num_pre  # a row does not depend on how many there are
         rows = np.asarray(rows)
         post, degrees = sparse_rows(self.table, self.keys, rows, num_post)
         if self.include_self: return post, degrees
@@ -340,15 +428,16 @@ class FixedProb:
         which = np.repeat(np.arange(len(rows)), degrees)[own]
         return post[~own], degrees - np.bincount(which, minlength=len(rows))
 
-    def rows(self, i: Int32[ArrayLike, "rows"], num_post: int) -> Bool[Array, "rows num_post"]:
+    def rows(self, i: Int32[ArrayLike, "rows"], num_pre: int, num_post: int) -> Bool[Array, "rows num_post"]:
         "The mask of rows `i`; in JAX"
+        del num_pre
         i = jnp.asarray(i)
         mask = dense_rows(self.table, self.keys, i, num_post)
         return mask if self.include_self else mask & (jnp.arange(num_post) != i[:, None])
 
     def dense(self, num_pre: int, num_post: int) -> Bool[Array, "num_pre num_post"]:
         "The whole mask; in JAX"
-        return self.rows(jnp.arange(num_pre), num_post)
+        return self.rows(jnp.arange(num_pre), num_pre, num_post)
 
     def __call__(self, num_pre: int, num_post: int) -> CSR:
         "The connections of `num_pre` neurons onto `num_post`"
@@ -359,7 +448,7 @@ class FixedProb:
                              f'{expected:.3g} are expected. Use a just-in-time layer, which stores none.')
         step = max(1, 2**16*len(self.table)//num_post)  # about 65,536 streams at a time
         blocks = [range(k, min(k + step, num_pre)) for k in range(0, num_pre, step)]
-        post, degrees = map(np.concatenate, zip(*(self.targets(rows, num_post) for rows in blocks)))
+        post, degrees = map(np.concatenate, zip(*(self.targets(rows, num_pre, num_post) for rows in blocks)))
         return CSR(post, np.concatenate([[0], np.cumsum(degrees)]), num_pre, num_post)
 
 # %% ../nbs/03_connect.ipynb #citation

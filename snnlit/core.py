@@ -158,7 +158,7 @@ def real(
         wrong = value[~(np.isfinite(value) & ok(value))] if number else value.ravel()
         if wrong.size:
             raise ValueError(f'{name} must be {allowed}, got {wrong[0]}. {hint}'.rstrip())
-    return jnp.asarray(value, jnp.result_type(float, value))
+    return jnp.asarray(value, jnp.result_type(value if jnp.issubdtype(value.dtype, jnp.floating) else float))
 
 def positive(name: str, value: ArrayLike, hint: str = '') -> Float[Array, "..."]:
     "`value` as a float array; `ValueError` unless all of it is finite and above zero"

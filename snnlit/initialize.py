@@ -4,13 +4,21 @@
 
 # %% ../nbs/02_initialize.ipynb #imports
 from __future__ import annotations
+from collections.abc import Callable
+from dataclasses import fields
+from inspect import Parameter, signature
 from typing import Protocol, runtime_checkable
 import jax, jax.numpy as jnp, numpy as np
-from jaxtyping import Array, Float
-from .core import as_key, component, count, fits, real, settle
+from jax.nn import initializers
+from jax.scipy.special import ndtr, ndtri
+from jaxtyping import Array, ArrayLike, Float, Int32
+from .core import as_key, component, count, fits, positive, real, settle, static
 
 # %% auto #0
-__all__ = ['Initializer', 'asked', 'Normal', 'Uniform']
+__all__ = ['Initializer', 'as_shape', 'as_float', 'asked', 'Law', 'not_negative', 'Constant', 'OneInit', 'ZeroInit', 'Identity',
+           'Normal', 'Uniform', 'TruncatedNormal', 'LogNormal', 'Gamma', 'Exponential', 'DiscreteUniform',
+           'VarianceScaling', 'LecunNormal', 'LecunUniform', 'XavierNormal', 'XavierUniform', 'KaimingNormal',
+           'KaimingUniform', 'Orthogonal', 'by_keyword', 'parameter', 'FunctionInit', 'as_initializer']
 
 # %% ../nbs/02_initialize.ipynb #protocol
 @runtime_checkable
@@ -20,6 +28,24 @@ class Initializer(Protocol):
                  key: Array | None = None) -> Float[Array, "*shape"]: ...
 
 # %% ../nbs/02_initialize.ipynb #asked
+def as_shape(
+    name: str,                     # whose, such as `Normal`
+    shape: int | tuple[int, ...],  # of the array wanted
+) -> tuple[int, ...]:
+    "`shape` as a tuple; `ValueError` unless it is made of whole numbers"
+    shape = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+    return tuple(count(f'{name}: shape', n, least=0) for n in shape)
+
+def as_float(
+    name: str,                # whose, such as `Normal`
+    dtype: jnp.dtype | None,  # a float type; `None` is JAX's default
+) -> jnp.dtype:
+    "`dtype` written out; `ValueError` unless it is a float"
+    dtype = jnp.dtype(jnp.result_type(float) if dtype is None else dtype)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f'{name}: dtype must be a float, got {dtype}. Draw floats, then round them.')
+    return dtype
+
 def asked(
     name: str,                     # whose, such as `Normal`
     shape: int | tuple[int, ...],  # of the array wanted
@@ -27,62 +53,445 @@ def asked(
     key: Array | None,             # the source of randomness
 ) -> tuple[tuple[int, ...], jnp.dtype, Array]:
     "Shape, dtype and key of a draw, checked and written out in full"
-    shape = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
-    shape = tuple(count(f'{name}: shape', n, least=0) for n in shape)
-    dtype = jnp.dtype(jnp.result_type(float) if dtype is None else dtype)
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise ValueError(f'{name}: dtype must be a float, got {dtype}. Draw floats, then round them.')
-    return shape, dtype, as_key(f'{name}: key', key)
+    return as_shape(name, shape), as_float(name, dtype), as_key(f'{name}: key', key)
 
-# %% ../nbs/02_initialize.ipynb #normal
-@component
-class Normal:
-    "Independent normal numbers, `mean + scale z`"
-    mean: Float[Array, "*#shape"] = 0.   # in the unit of the array
-    scale: Float[Array, "*#shape"] = 1.  # standard deviation, same unit
+# %% ../nbs/02_initialize.ipynb #law
+def _numbers(law: Law) -> dict[str, Array]:
+    "The fields that hold numbers: all but the static ones"
+    return {f.name: getattr(law, f.name) for f in fields(law) if not f.metadata.get('static')}
+
+def _within(law: Law, shape: tuple[int, ...]) -> None:
+    "`ValueError` unless the fields broadcast to `shape`"
+    for field, value in _numbers(law).items(): fits(f'{type(law).__name__}: {field}', jnp.shape(value), shape)
+
+class Law:
+    "An initialiser: fields, their `limits`, and `draw(key, shape, dtype)`"
+    limits = {}    # field: its check, where that of `real` is not enough
+    random = True  # whether a draw needs a key
 
     def __post_init__(self):
-        settle(self, mean=real('Normal: mean', self.mean),
-               scale=real('Normal: scale', self.scale, 'It is a standard deviation.',
-                          'non-negative and finite', lambda x: x >= 0))
+        for field, value in _numbers(self).items():
+            check = self.limits.get(field, real)
+            settle(self, **{field: check(f'{type(self).__name__}: {field}', value)})
 
     def __call__(self, shape: int | tuple[int, ...], dtype: jnp.dtype | None = None, *,
                  key: Array | None = None) -> Float[Array, "*shape"]:
         "An array of `shape`, drawn with `key`"
-        shape, dtype, key = asked('Normal', shape, dtype, key)
-        fits('Normal: mean', self.mean.shape, shape)
-        fits('Normal: scale', self.scale.shape, shape)
-        z = jax.random.normal(key, shape, dtype)
-        return self.mean.astype(dtype) + self.scale.astype(dtype)*z
+        name = type(self).__name__
+        shape, dtype = as_shape(name, shape), as_float(name, dtype)
+        key = as_key(f'{name}: key', key) if self.random else None
+        _within(self, shape)
+        wide = dtype if jnp.finfo(dtype).bits > 16 else jnp.float32
+        law = jax.tree.map(lambda x: jnp.asarray(x, wide), self)
+        return law.draw(key, shape, wide).astype(dtype)
+
+# %% ../nbs/02_initialize.ipynb #checks
+def not_negative(name: str, value: ArrayLike, hint: str = '') -> Float[Array, "..."]:
+    "`value` as a float array; `ValueError` unless all of it is finite and at least zero"
+    return real(name, value, hint, 'non-negative and finite', lambda x: x >= 0)
+
+def _deviation(name: str, value: ArrayLike) -> Float[Array, "..."]:
+    return not_negative(name, value, 'It is a standard deviation.')
+
+def _ordered(law: Law, low: str, high: str, strict: bool = False) -> None:
+    "`ValueError` unless one field is at most the other, or below it if `strict`"
+    values = getattr(law, low), getattr(law, high)
+    if any(isinstance(x, jax.core.Tracer) for x in values): return
+    a, b = np.broadcast_arrays(*values)
+    wrong = a >= b if strict else a > b
+    for x, y in zip(a[wrong], b[wrong]):
+        raise ValueError(f'{type(law).__name__}: {low} must be {"below" if strict else "at most"} {high}, '
+                         f'got {x:g} and {y:g}. Are they swapped?')
+
+# %% ../nbs/02_initialize.ipynb #constants
+@component
+class Constant(Law):
+    "One value everywhere, or one per column"
+    value: Float[Array, "*#shape"] = 1.  # in the unit of the array
+    random = False
+
+    def draw(self, key: None, shape: tuple[int, ...], dtype: jnp.dtype) -> Float[Array, "*shape"]:
+        "`value`, written out"
+        return jnp.broadcast_to(self.value, shape)
+
+@component
+class OneInit(Constant):
+    "Ones, times `value`"
+
+@component
+class ZeroInit(Law):
+    "Zeros"
+    random = False
+
+    def draw(self, key: None, shape: tuple[int, ...], dtype: jnp.dtype) -> Float[Array, "*shape"]:
+        "Zeros"
+        return jnp.zeros(shape, dtype)
+
+# %% ../nbs/02_initialize.ipynb #identity
+@component
+class Identity(Law):
+    "A matrix with `value` on its diagonal, and zeros elsewhere"
+    value: Float[Array, "*#shape"] = 1.  # in the unit of the array
+    random = False
+
+    def draw(self, key: None, shape: tuple[int, ...], dtype: jnp.dtype) -> Float[Array, "pre post"]:
+        "`value`, where the two indices agree"
+        if len(shape) != 2:
+            raise ValueError(f'Identity: shape must have two axes, (pre, post), got {shape}.')
+        return self.value*jnp.eye(*shape, dtype=dtype)
+
+# %% ../nbs/02_initialize.ipynb #normal
+@component
+class Normal(Law):
+    "Independent normal numbers, `mean + scale z`"
+    mean: Float[Array, "*#shape"] = 0.   # in the unit of the array
+    scale: Float[Array, "*#shape"] = 1.  # standard deviation, same unit
+    limits = {'scale': _deviation}
+
+    def draw(self, key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Float[Array, "*shape"]:
+        "Equation (1)"
+        return self.mean + self.scale*jax.random.normal(key, shape, dtype)
 
 # %% ../nbs/02_initialize.ipynb #uniform
 @component
-class Uniform:
+class Uniform(Law):
     "Independent numbers, equally likely anywhere from `min_val` to `max_val`"
     min_val: Float[Array, "*#shape"] = 0.  # in the unit of the array
     max_val: Float[Array, "*#shape"] = 1.  # same unit
 
     def __post_init__(self):
-        low, high = real('Uniform: min_val', self.min_val), real('Uniform: max_val', self.max_val)
-        if not any(isinstance(x, jax.core.Tracer) for x in (low, high)):
-            a, b = np.broadcast_arrays(low, high)
-            for x, y in zip(a[a > b], b[a > b]):
-                raise ValueError('Uniform: min_val must be at most max_val, '
-                                 f'got {x:g} and {y:g}. Are they swapped?')
-        settle(self, min_val=low, max_val=high)
+        super().__post_init__()
+        _ordered(self, 'min_val', 'max_val')
+
+    def draw(self, key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Float[Array, "*shape"]:
+        "Equation (2)"
+        return self.min_val + (self.max_val - self.min_val)*jax.random.uniform(key, shape, dtype)
+
+# %% ../nbs/02_initialize.ipynb #truncated
+def _quantile(u: Float[Array, "*shape"], a: Float[Array, "*#shape"],
+              b: Float[Array, "*#shape"]) -> Float[Array, "*shape"]:
+    "Where a standard normal number in `[a, b]` stands, if a share `u` of them lies below it"
+    flip = a > -b
+    a, b, u = jnp.where(flip, -b, a), jnp.where(flip, -a, b), jnp.where(flip, 1 - u, u)
+    z = ndtri(ndtr(a) + u*(ndtr(b) - ndtr(a)))
+    return jnp.where(flip, -z, z)
+
+def _bound(name: str, value: ArrayLike) -> Float[Array, "..."]:
+    "`value` as a float array; `ValueError` unless all of it is real, infinity included"
+    if isinstance(value, jax.core.Tracer): return real(name, value)
+    value = np.asarray(value)
+    endless = np.isinf(value) if jnp.issubdtype(value.dtype, jnp.floating) else np.zeros(value.shape, bool)
+    real(name, value[~endless], allowed='a number, or infinite')
+    return jnp.asarray(value, jnp.result_type(float, value))
+
+@component
+class TruncatedNormal(Law):
+    "Independent normal numbers, drawn again until they lie between `lower` and `upper`"
+    loc: Float[Array, "*#shape"] = 0.         # mean before truncation, in the unit of the array
+    scale: Float[Array, "*#shape"] = 1.       # standard deviation before truncation, same unit
+    lower: Float[Array, "*#shape"] = -np.inf  # same unit
+    upper: Float[Array, "*#shape"] = np.inf   # same unit
+    limits = {'scale': positive, 'lower': _bound, 'upper': _bound}
+
+    def __post_init__(self):
+        super().__post_init__()
+        _ordered(self, 'lower', 'upper', strict=True)
+        if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(self)): return
+        a, b = self.standard(self.lower), self.standard(self.upper)
+        for z in np.maximum(a, -b)[np.maximum(a, -b) > 12]:
+            raise ValueError('TruncatedNormal: lower and upper must leave values within 12 scale of loc, '
+                             f'got {z:.3g}. Float32 has no room for the probability of the rest.')
+
+    def standard(self, bound: Float[Array, "*#shape"]) -> Float[Array, "*#shape"]:
+        "A bound in standard deviations from the mean"
+        finite = jnp.isfinite(bound)  # an infinite one must not meet the derivative by `scale`
+        return jnp.where(finite, (jnp.where(finite, bound, self.loc) - self.loc)/self.scale, bound)
+
+    def draw(self, key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Float[Array, "*shape"]:
+        "Equation (3)"
+        u = jax.random.uniform(key, shape, dtype) + jnp.finfo(dtype).eps/2  # neither 0 nor 1
+        z = _quantile(u, self.standard(self.lower), self.standard(self.upper))
+        return jnp.clip(self.loc + self.scale*z, self.lower, self.upper)  # rounding may lead outside
+
+# %% ../nbs/02_initialize.ipynb #lognormal
+@component
+class LogNormal(Law):
+    "Independent numbers whose logarithm is normal, `exp(mean + sigma z)`"
+    mean: Float[Array, "*#shape"] = 0.   # of the logarithm
+    sigma: Float[Array, "*#shape"] = 1.  # standard deviation of the logarithm
+    limits = {'sigma': _deviation}
+
+    def draw(self, key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Float[Array, "*shape"]:
+        "Equation (4)"
+        return jnp.exp(self.mean + self.sigma*jax.random.normal(key, shape, dtype))
+
+# %% ../nbs/02_initialize.ipynb #gamma
+@component
+class Gamma(Law):
+    "Independent numbers of the gamma law, with mean `shape*scale`"
+    shape: Float[Array, "*#shape"]       # k, a pure number
+    scale: Float[Array, "*#shape"] = 1.  # theta, in the unit of the array
+    limits = {'shape': positive, 'scale': not_negative}
+
+    def draw(self, key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Float[Array, "*shape"]:
+        "Equation (5)"
+        return self.scale*jax.random.gamma(key, self.shape, shape, dtype)
+
+# %% ../nbs/02_initialize.ipynb #exponential
+@component
+class Exponential(Law):
+    "Independent exponential numbers with mean `scale`"
+    scale: Float[Array, "*#shape"] = 1.  # mean, in the unit of the array
+    limits = {'scale': not_negative}
+
+    def draw(self, key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Float[Array, "*shape"]:
+        "By inversion: `-scale log(1 - u)`"
+        return self.scale*jax.random.exponential(key, shape, dtype)
+
+# %% ../nbs/02_initialize.ipynb #discrete
+def _whole(name: str, value: ArrayLike) -> Int32[Array, "..."]:
+    "`value` as whole numbers; `ValueError` unless they are, and leave room for one more in 32 bits"
+    if not isinstance(value, jax.core.Tracer):
+        value = np.asarray(value)
+        whole = jnp.issubdtype(value.dtype, jnp.integer)
+        wrong = value[(value < -2**31) | (value > 2**31 - 2)] if whole else value.ravel()
+        if wrong.size:
+            raise ValueError(f'{name} must be whole, at least -2**31 and at most 2**31 - 2, '
+                             f'got {wrong[0]}.')
+    return jnp.asarray(value, jnp.int32)
+
+def _span(name: str, dtype: jnp.dtype) -> tuple[int, int]:
+    "The widest range in which `dtype` holds every whole number"
+    if jnp.issubdtype(dtype, jnp.integer): return jnp.iinfo(dtype).min, jnp.iinfo(dtype).max
+    end = 2**(jnp.finfo(as_float(name, dtype)).nmant + 1)
+    return -end, end
+
+@component
+class DiscreteUniform(Law):
+    "Independent whole numbers, equally likely from `min_val` to `max_val`, both included"
+    min_val: Int32[Array, "*#shape"]  # the smallest
+    max_val: Int32[Array, "*#shape"]  # the largest
+    limits = {'min_val': _whole, 'max_val': _whole}
+
+    def __post_init__(self):
+        super().__post_init__()
+        _ordered(self, 'min_val', 'max_val')
 
     def __call__(self, shape: int | tuple[int, ...], dtype: jnp.dtype | None = None, *,
-                 key: Array | None = None) -> Float[Array, "*shape"]:
-        "An array of `shape`, drawn with `key`"
-        shape, dtype, key = asked('Uniform', shape, dtype, key)
-        fits('Uniform: min_val', self.min_val.shape, shape)
-        fits('Uniform: max_val', self.max_val.shape, shape)
-        low, high = self.min_val.astype(dtype), self.max_val.astype(dtype)
-        return low + (high - low)*jax.random.uniform(key, shape, dtype)
+                 key: Array | None = None) -> Int32[Array, "*shape"]:
+        "An array of `shape`, drawn with `key`; `int32` by default"
+        shape = as_shape('DiscreteUniform', shape)
+        dtype = self.holder(jnp.dtype(jnp.int32 if dtype is None else dtype))
+        _within(self, shape)
+        key = as_key('DiscreteUniform: key', key)
+        return jax.random.randint(key, shape, self.min_val, self.max_val + 1, jnp.int32).astype(dtype)
+
+    def holder(self, dtype: jnp.dtype) -> jnp.dtype:
+        "`dtype`; `ValueError` unless it holds all numbers of the law"
+        low, high = _span('DiscreteUniform', dtype)
+        for x in jax.tree.leaves(self):
+            if not isinstance(x, jax.core.Tracer) and ((x < low) | (x > high)).any():
+                raise ValueError(f'DiscreteUniform: dtype must hold every number from {self.min_val} to '
+                                 f'{self.max_val}, and {dtype} ends at {low} and {high}.')
+        return dtype
+
+# %% ../nbs/02_initialize.ipynb #scaling
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed: raise ValueError(f'{name} must be one of {", ".join(allowed)}, got {value!r}.')
+
+def _axes(name: str, shape: tuple[int, ...], *axes: int) -> None:
+    "`ValueError` unless `axes` are different axes of `shape`"
+    if len(shape) < 2:
+        raise ValueError(f'{name}: shape must have the axes (pre, post), got {shape}. '
+                         'For a list of synapses, use Normal with scale 1/sqrt(synapses per neuron).')
+    for axis in axes:
+        if type(axis) is not int or not -len(shape) <= axis < len(shape):
+            raise ValueError(f'{name}: axes must be whole numbers, and axes of {shape}, got {axis!r}.')
+    if len({axis % len(shape) for axis in axes}) < len(axes):
+        raise ValueError(f'{name}: in_axis and out_axis must differ, got {axes[0]} and {axes[1]}.')
+
+@component
+class VarianceScaling(Law):
+    "Independent numbers of mean zero and variance `scale/n`, where `n` is a number of connections"
+    scale: Float[Array, "*#shape"] = 1.                        # s, a gain of power
+    mode: str = static(default='fan_in')                       # or 'fan_out', 'fan_avg'
+    distribution: str = static(default='truncated_normal')     # or 'normal', 'uniform'
+    in_axis: int = static(default=-2)                          # pre
+    out_axis: int = static(default=-1)                         # post
+    limits = {'scale': not_negative}
+
+    def __post_init__(self):
+        super().__post_init__()
+        name = type(self).__name__
+        _one_of(f'{name}: mode', self.mode, ('fan_in', 'fan_out', 'fan_avg'))
+        _one_of(f'{name}: distribution', self.distribution, ('truncated_normal', 'normal', 'uniform'))
+
+    def draw(self, key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Float[Array, "*shape"]:
+        "Equation (6)"
+        _axes(type(self).__name__, shape, self.in_axis, self.out_axis)
+        if 0 in shape: return jnp.zeros(shape, dtype)
+        unit = initializers.variance_scaling(1., self.mode, self.distribution, self.in_axis, self.out_axis)
+        return jnp.sqrt(self.scale)*unit(key, shape, dtype)
+
+# %% ../nbs/02_initialize.ipynb #scaling-family
+@component
+class LecunNormal(VarianceScaling):
+    "Variance `1/n_in`, normal: keeps the variance of signals"
+
+@component
+class LecunUniform(VarianceScaling):
+    "Variance `1/n_in`, uniform: keeps the variance of signals"
+    distribution: str = static(default='uniform')
+
+@component
+class XavierNormal(VarianceScaling):
+    "Variance `2/(n_in + n_out)`, normal: between the demands of signals and gradients"
+    mode: str = static(default='fan_avg')
+
+@component
+class XavierUniform(XavierNormal):
+    "Variance `2/(n_in + n_out)`, uniform: between the demands of signals and gradients"
+    distribution: str = static(default='uniform')
+
+@component
+class KaimingNormal(VarianceScaling):
+    "Variance `2/n_in`, normal: keeps the power of signals through rectifiers"
+    scale: Float[Array, "*#shape"] = 2.
+
+@component
+class KaimingUniform(KaimingNormal):
+    "Variance `2/n_in`, uniform: keeps the power of signals through rectifiers"
+    distribution: str = static(default='uniform')
+
+# %% ../nbs/02_initialize.ipynb #orthogonal
+@component
+class Orthogonal(Law):
+    "A random rotation: columns of length `scale` at right angles, or rows if the matrix is wide"
+    scale: Float[Array, "*#shape"] = 1.  # factor of all lengths
+    axis: int = static(default=-1)       # of the columns; all other axes together are the rows
+    limits = {'scale': not_negative}
+
+    def draw(self, key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Float[Array, "*shape"]:
+        "Equation (7)"
+        _axes('Orthogonal', shape, self.axis)
+        return self.scale*initializers.orthogonal(1., self.axis)(key, shape, dtype)
+
+# %% ../nbs/02_initialize.ipynb #called
+def _label(f: Callable) -> str: return getattr(f, '__qualname__', None) or repr(f)
+
+def by_keyword(
+    name: str,    # whose, such as `LifRef: V_initializer (mV)`
+    f: Callable,  # an initialiser of ours, or one of `jax.nn.initializers`
+) -> bool:
+    "Whether `f` is called as `f(shape, dtype, key=key)`; `ValueError` unless so or `f(key, shape, dtype)`"
+    if isinstance(f, type):
+        raise ValueError(f'{name} is the class {f.__name__}. Did you mean {f.__name__}(...)?')
+    try:
+        arguments = signature(f)
+        if getattr(arguments.parameters.get('key'), 'kind', None) is Parameter.KEYWORD_ONLY: return True
+        arguments.bind('key', 'shape', 'dtype')
+    except (TypeError, ValueError):
+        raise ValueError(f'{name} must be called as init(shape, dtype, key=key) or f(key, shape, dtype), '
+                         f'and {_label(f)} cannot.') from None
+    return False
+
+def _call(name: str, f: Callable, shape: tuple[int, ...], dtype: jnp.dtype | None, key: Array | None) -> Array:
+    "What `f` draws, in the order of arguments that it takes"
+    if by_keyword(name, f): return f(shape, dtype, key=key)
+    return f(as_key(f'{name}: key', key), shape, jnp.dtype(jnp.result_type(float) if dtype is None else dtype))
+
+# %% ../nbs/02_initialize.ipynb #cast
+def _cast(name: str, value: ArrayLike, dtype: jnp.dtype | None) -> Array:
+    "`value` in `dtype`; `ValueError` unless finite there, and unchanged if `dtype` is an integer"
+    checked = real(name, value, 'Give a number, an array, an initialiser or f(key, shape, dtype).')
+    if dtype is None: return checked
+    if isinstance(value, jax.core.Tracer): return value.astype(dtype)
+    value, dtype = np.asarray(value), jax.dtypes.canonicalize_dtype(dtype)  # 64 bits only if JAX has them
+    with np.errstate(all='ignore'): cast = value.astype(dtype)
+    lost = cast != value if jnp.issubdtype(dtype, jnp.integer) else ~np.isfinite(cast)
+    for x in value[lost]: raise ValueError(f'{name} must fit into {dtype}, got {x}.')
+    return jnp.asarray(cast)
+
+# %% ../nbs/02_initialize.ipynb #parameter
+def parameter(
+    value: ArrayLike | Callable,     # a number, an array, an initialiser, or `f(key, shape, dtype)`
+    shape: int | tuple[int, ...],    # what an array broadcasts to, and a draw has
+    key: Array | None = None,        # needed by what draws
+    dtype: jnp.dtype | None = None,  # `None` keeps the float type of an array, and leaves a draw its default
+    *, name: str = 'parameter',      # in messages: whose, which and its unit, such as `LifRef: tau (ms)`
+) -> Array:                          # a number has no axis; an array keeps its shape
+    "`value` as an array that fits `shape`; `ValueError` if it does not"
+    shape = as_shape(name, shape)
+    if not callable(value):
+        array = _cast(name, value, dtype)
+        fits(name, array.shape, shape)
+        return array
+    array = _call(name, value, shape, dtype, key)
+    if jnp.shape(array) != shape:
+        raise ValueError(f'{name} must have the shape {shape}, and {_label(value)} made one of '
+                         f'{jnp.shape(array)}. Was it made for a shape of its own?')
+    return _cast(name, array, array.dtype if dtype is None else dtype)
+
+# %% ../nbs/02_initialize.ipynb #function
+@component
+class FunctionInit:
+    "A function as an initialiser, whichever of the two orders its arguments have"
+    f: Callable = static()
+
+    def __call__(self, shape: int | tuple[int, ...], dtype: jnp.dtype | None = None, *,
+                 key: Array | None = None) -> Array:
+        "What the function draws"
+        return _call(repr(self), self.f, as_shape(repr(self), shape), dtype, key)
+
+    def __repr__(self) -> str: return f'FunctionInit({_label(self.f)})'
+
+def as_initializer(
+    name: str,    # whose, such as `LifRef: V_initializer (mV)`
+    f: Callable,  # an initialiser of ours, or one of `jax.nn.initializers`
+) -> Initializer:
+    "`f` as a part that a pytree can hold; `ValueError` unless `parameter` could call it"
+    by_keyword(name, f)
+    return FunctionInit(f) if jax.tree_util.all_leaves([f]) else f
 
 # %% ../nbs/02_initialize.ipynb #citation
-Normal.bibtex = Uniform.bibtex = """@inproceedings{kingma2014auto,
+Normal.bibtex = Uniform.bibtex = TruncatedNormal.bibtex = LogNormal.bibtex = Exponential.bibtex = (
+    """@inproceedings{kingma2014auto,
   author = {Kingma, Diederik P. and Welling, Max},
   title = {Auto-Encoding Variational {Bayes}},
   booktitle = {2nd International Conference on Learning Representations},
-  year = {2014}, eprint = {1312.6114}, archivePrefix = {arXiv}}"""
+  year = {2014}, eprint = {1312.6114}, archivePrefix = {arXiv}}""")
+
+Gamma.bibtex = """@inproceedings{figurnov2018implicit,
+  author = {Figurnov, Mikhail and Mohamed, Shakir and Mnih, Andriy},
+  title = {Implicit Reparameterization Gradients},
+  booktitle = {Advances in Neural Information Processing Systems}, volume = {31},
+  year = {2018}, eprint = {1805.08498}, archivePrefix = {arXiv}}"""
+
+LecunNormal.bibtex = LecunUniform.bibtex = VarianceScaling.bibtex = """@incollection{lecun1998efficient,
+  author = {LeCun, Yann and Bottou, L{\\'e}on and Orr, Genevieve B. and M{\\"u}ller, Klaus-Robert},
+  title = {Efficient {BackProp}},
+  booktitle = {Neural Networks: Tricks of the Trade}, series = {Lecture Notes in Computer Science},
+  volume = {1524}, pages = {9--50}, publisher = {Springer}, year = {1998},
+  doi = {10.1007/3-540-49430-8_2}}"""
+
+XavierNormal.bibtex = XavierUniform.bibtex = """@inproceedings{glorot2010understanding,
+  author = {Glorot, Xavier and Bengio, Yoshua},
+  title = {Understanding the difficulty of training deep feedforward neural networks},
+  booktitle = {Proceedings of the Thirteenth International Conference on Artificial
+               Intelligence and Statistics},
+  series = {Proceedings of Machine Learning Research}, volume = {9}, pages = {249--256},
+  year = {2010}}"""
+
+KaimingNormal.bibtex = KaimingUniform.bibtex = """@inproceedings{he2015delving,
+  author = {He, Kaiming and Zhang, Xiangyu and Ren, Shaoqing and Sun, Jian},
+  title = {Delving Deep into Rectifiers: Surpassing Human-Level Performance on
+           {ImageNet} Classification},
+  booktitle = {IEEE International Conference on Computer Vision}, pages = {1026--1034},
+  year = {2015}, doi = {10.1109/ICCV.2015.123}}"""
+
+Orthogonal.bibtex = """@inproceedings{saxe2014exact,
+  author = {Saxe, Andrew M. and McClelland, James L. and Ganguli, Surya},
+  title = {Exact solutions to the nonlinear dynamics of learning in deep linear
+           neural networks},
+  booktitle = {2nd International Conference on Learning Representations},
+  year = {2014}, eprint = {1312.6120}, archivePrefix = {arXiv}}"""

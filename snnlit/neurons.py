@@ -8,7 +8,7 @@ from collections.abc import Callable
 import jax, jax.numpy as jnp, numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int32
 from .core import component, count, fits, held_steps, phi, positive, real, relax, settle, static
-from .initialize import Initializer
+from .initialize import Initializer, as_initializer, parameter
 
 # %% auto #0
 __all__ = ['Input', 'LifState', 'Membrane', 'LifRef', 'LifRefLTC']
@@ -60,16 +60,17 @@ class Membrane:
                tau_ref=_duration(f'{name}: tau_ref (ms)', self.tau_ref))
         settle(self, R=_number(self, 'R', 'mV per unit of input'),
                tau=_number(self, 'tau', 'ms', positive, 'Did you pass a rate? tau = 1/rate.'))
-        drawn = isinstance(self.V_initializer, Initializer)
-        for field in ('V_rest', 'V_reset', 'V_th') + ('V_initializer',)*(not drawn):
-            settle(self, **{field: _number(self, field, 'mV')})
+        for field in ('V_rest', 'V_reset', 'V_th'): settle(self, **{field: _number(self, field, 'mV')})
+        if callable(self.V_initializer):
+            settle(self, V_initializer=as_initializer(f'{name}: V_initializer (mV)', self.V_initializer))
+        else: settle(self, V_initializer=_number(self, 'V_initializer', 'mV'))
         _below(name, self.V_reset, self.V_th)
 
     def init_state(self, key: Array | None = None, batch: tuple[int, ...] = ()) -> LifState:
         "Potentials from `V_initializer`, no spike, nobody refractory"
-        shape, V = (*batch, self.size), self.V_initializer
-        V = V(shape, self.tau.dtype, key=key) if isinstance(V, Initializer) else jnp.broadcast_to(V, shape)
-        return LifState(V, jnp.zeros(shape, bool), jnp.zeros(shape, jnp.int32))
+        shape, name = (*batch, self.size), f'{type(self).__name__}: V_initializer (mV)'
+        V = parameter(self.V_initializer, shape, key, self.tau.dtype, name=name)
+        return LifState(jnp.broadcast_to(V, shape), jnp.zeros(shape, bool), jnp.zeros(shape, jnp.int32))
 
 # %% ../nbs/06_neurons.ipynb #current
 Input = ArrayLike | Callable[[Array], Array]  # a current, or a function of V that gives one

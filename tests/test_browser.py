@@ -10,7 +10,8 @@ import browser
 from notebooks import ROOT, VIEW, name, notebooks, outputs, read
 
 WIDGETS = [  # notebooks with a slider that redraws a figure
-    'tutorials/01_balanced_network.ipynb',
+    '16_explore.ipynb', 'tutorials/01_balanced_network.ipynb', 'tutorials/02_bump_attractor.ipynb',
+    'tutorials/03_amari_field.ipynb', 'tutorials/04_grid_cells.ipynb',
 ]
 
 
@@ -33,7 +34,6 @@ def test_the_figure_follows_the_slider(notebook, page, tmp_path, tmp_path_factor
     assert len(set(figures)) == 3, 'the figure did not change with each move'
 
 
-def test_every_tutorial_with_a_widget_is_tried_in_the_browser():
-    tutorials = [path for path in notebooks() if path.parent.name == 'tutorials']
-    interactive = {name(path) for path in tutorials if any(VIEW in out.get('data', {}) for out in outputs(read(path)))}
+def test_every_notebook_with_a_widget_is_tried_in_the_browser():
+    interactive = {name(path) for path in notebooks() if any(VIEW in out.get('data', {}) for out in outputs(read(path)))}
     assert interactive <= set(WIDGETS)
