@@ -111,15 +111,22 @@ def _laid_out(
     "`values` with their last axis as axis `k` of a grid"
     return values.reshape(len(values), *(1,)*k, values.shape[1], *(1,)*(axes - 1 - k))
 
+@partial(jax.jit, static_argnames='shape')
+def _term_rows(
+    term: list[Float[Array, "pre post"]],  # one table per axis
+    shape: tuple[int, ...],                # geometry of the pre-synaptic population
+    rows: Int[Array, "rows"],              # pre-synaptic neurons
+) -> Float[Array, "rows post"]:
+    "What one term adds to the weights from `rows` to all post-synaptic neurons"
+    places = jnp.unravel_index(rows, shape)
+    grid = reduce(mul, (_laid_out(k, len(shape), table[places[k]]) for k, table in enumerate(term)))
+    return grid.reshape(len(rows), prod(grid.shape[1:]))
+
 def _row_values(
-    tables: list[list[Array]],
-    shape: tuple[int, ...],          # geometry of the pre-synaptic population
-    rows: Int[ArrayLike, "rows"],    # pre-synaptic neurons
+    tables: list[list[Float[Array, "pre post"]]], shape: tuple[int, ...], rows: Int[Array, "rows"],
 ) -> Float[Array, "rows post"]:
     "The weights from `rows` to all post-synaptic neurons"
-    places = jnp.unravel_index(rows, shape)
-    grid = _combined(tables, lambda k, table: _laid_out(k, len(shape), table[places[k]]))
-    return grid.reshape(len(rows), prod(grid.shape[1:]))
+    return reduce(add, (_term_rows(term, shape, rows) for term in tables))
 
 # %% ../nbs/03c_space.ipynb #near
 def _boxes(
@@ -199,6 +206,17 @@ def _prune(
     "`w` without the entries that are not wanted"
     return jnp.where((jnp.abs(w) < floor) | own, 0, w)  # no arithmetic: compiled, it keeps every bit
 
+# %% ../nbs/03c_space.ipynb #fuse
+def _weight_rows(
+    tables: list[list[Float[Array, "pre post"]]], floor: Float[Array, ""], rows: Int[Array, "rows"],
+    shape: tuple[int, ...], include_self: bool,
+) -> Float[Array, "rows post"]:
+    "The weights from `rows`, without those that are not wanted"
+    w = _row_values(tables, shape, rows)
+    return _prune(w, floor, not include_self and rows[:, None] == jnp.arange(w.shape[1]))
+
+_one_pass = jax.jit(_weight_rows, static_argnames=('shape', 'include_self'))
+
 # %% ../nbs/03c_space.ipynb #kernel
 @component
 class Kernel:
@@ -219,8 +237,8 @@ class Kernel:
 
     def rows(self, i: Int[Array, "rows"]) -> Float[Array, "rows post"]:
         "The weights that neurons `i` send"
-        w = _row_values(self.tables, self.shape, i)
-        return _prune(w, self.floor, not self.include_self and i[:, None] == jnp.arange(self.size[1]))
+        make = _one_pass if len(self.tables) == 1 else _weight_rows
+        return make(self.tables, self.floor, i, self.shape, self.include_self)
 
     def pairs(self, pre: Int[Array, "n"], post: Int[Array, "n"]) -> Float[Array, "n"]:
         "The weights of single synapses"
@@ -430,8 +448,8 @@ class GaussianProb(DistanceProb):
     def __post_init__(self):
         _check_flags(self, 'periodic_boundary', 'include_self')
         settle(self, sigma=float(_one_number('GaussianProb: sigma', self.sigma, positive)),
-               max_prob=_prob('GaussianProb', self.max_prob), seed=check_seed(self.seed, 'GaussianProb'),
-               min_prob=None if self.min_prob is None else _prob('GaussianProb', self.min_prob),
+               max_prob=_prob('GaussianProb: max_prob', self.max_prob), seed=check_seed(self.seed, 'GaussianProb'),
+               min_prob=None if self.min_prob is None else _prob('GaussianProb: min_prob', self.min_prob),
                encoding_values=check_ranges('GaussianProb', self.encoding_values))
 
     def terms(self) -> list[Term]:
@@ -453,8 +471,8 @@ class DOGProb(DistanceProb):
         _check_flags(self, 'periodic_boundary', 'include_self')
         _two_numbers('DOGProb: sigmas', self.sigmas, positive), _two_numbers('DOGProb: max_probs', self.max_probs)
         settle(self, sigmas=tuple(map(float, self.sigmas)), seed=check_seed(self.seed, 'DOGProb'),
-               max_probs=tuple(_prob('DOGProb', p) for p in self.max_probs),
-               min_prob=None if self.min_prob is None else _prob('DOGProb', self.min_prob),
+               max_probs=tuple(_prob('DOGProb: max_probs', p) for p in self.max_probs),
+               min_prob=None if self.min_prob is None else _prob('DOGProb: min_prob', self.min_prob),
                encoding_values=check_ranges('DOGProb', self.encoding_values))
 
     def terms(self) -> list[Term]:
