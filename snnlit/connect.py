@@ -18,8 +18,8 @@ else: csr_array = TypeVar('csr_array')  # a name for signatures; scipy itself wa
 
 # %% auto #0
 __all__ = ['whole', 'flag', 'check_sizes', 'check_rows', 'pair_order', 'check_pairs', 'row_of', 'CSR', 'thumbnail', 'Pattern',
-           'chunk_size', 'gap_table', 'mix', 'spread', 'streams', 'draw', 'one_row', 'rounds', 'sparse_rows',
-           'dense_rows', 'check_prob', 'check_seed', 'FixedProb']
+           'chunk_size', 'gap_table', 'guide_table', 'mix', 'spread', 'streams', 'draw', 'one_row', 'rounds',
+           'sparse_rows', 'dense_rows', 'check_prob', 'check_seed', 'FixedProb']
 
 # %% ../nbs/03_connect.ipynb #whole
 def whole(
@@ -258,6 +258,16 @@ def gap_table(
     table.setflags(write=False)
     return table
 
+# %% ../nbs/03_connect.ipynb #guide
+@lru_cache
+def guide_table(
+    prob: float,  # of a connection
+) -> Int32[np.ndarray, "4096"]:
+    "For each value of the leading twelve of 31 bits: how many entries of `gap_table` are at most the least such draw"
+    guide = np.searchsorted(gap_table(prob), np.arange(4096, dtype=np.uint32) << 19, side='right').astype(np.int32)
+    guide.setflags(write=False)
+    return guide
+
 # %% ../nbs/03_connect.ipynb #mix
 _A, _B, _CHUNK, _DRAW = map(np.uint32, (0x7feb352d, 0x846ca68b, 0x9e3779b9, 0x85ebca6b))
 
@@ -452,6 +462,11 @@ class FixedProb:
         return CSR(post, np.concatenate([[0], np.cumsum(degrees)]), num_pre, num_post)
 
 # %% ../nbs/03_connect.ipynb #citation
+guide_table.bibtex = """@article{chen1974generating,
+  author = {Chen, Hui-Chuan and Asau, Yoshinori},
+  title = {On generating random variates from an empirical distribution},
+  journal = {AIIE Transactions}, volume = {6}, number = {2}, pages = {163--166}, year = {1974}}"""
+
 FixedProb.bibtex = """@article{fan1962development,
   author = {Fan, C. T. and Muller, Mervin E. and Rezucha, Ivan},
   title = {Development of sampling plans by using sequential (item by item) selection

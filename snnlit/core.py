@@ -49,7 +49,7 @@ def component(
     cls: type,  # its fields are parameters, or sizes, names and flags if `static()`
 ) -> type:      # the same class
     "A frozen dataclass and pytree that JAX rebuilds without calling the constructor"
-    if '__repr__' not in vars(cls): cls.__repr__ = _summary
+    if cls.__repr__ is object.__repr__: cls.__repr__ = _summary  # none of its own, and none of a base
     cls = dataclass(frozen=True, eq=False, repr=False)(cls)
     fixed = [f.name for f in fields(cls) if f.metadata.get('static')]
     leaves = [f.name for f in fields(cls) if f.name not in fixed]

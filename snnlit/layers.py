@@ -4,14 +4,38 @@
 
 # %% ../nbs/05_layers.ipynb #imports
 from __future__ import annotations
-import jax.numpy as jnp, numpy as np
-from jaxtyping import Array, ArrayLike, Float, Shaped
-from .connect import CSR, thumbnail
-from .core import component, describe, real, settle, static
-from .event import event_add
+from collections.abc import Callable
+from dataclasses import InitVar, field, fields, replace
+import jax, jax.numpy as jnp, numpy as np
+from jax.nn.initializers import glorot_normal
+from jaxtyping import Array, ArrayLike, Bool, Float, Int32, Shaped
+from .connect import CSR, flag, thumbnail
+from .core import as_key, component, count, describe, put, real, settle, static
+from .event import event_add, event_gather
+from .initialize import Initializer, as_shape, parameter
+from .patterns import All2All, One2One
 
 # %% auto #0
-__all__ = ['check_conn', 'check_weight', 'EventCSRLinear']
+__all__ = ['Linear', 'check_input', 'check_conn', 'check_weight', 'Weighted', 'shades', 'Dense', 'Identity', 'sum_of_others',
+           'AllToAll', 'OneToOne', 'as_mask', 'MaskedLinear', 'by_columns', 'reorder', 'CSRLinear', 'EventCSRLinear',
+           'CSCLinear', 'equal_rows', 'ELLLinear', 'check_bounds', 'check_event']
+
+# %% ../nbs/05_layers.ipynb #input
+def check_input(
+    layer: Weighted,
+    acc: Float[Array, "*batch post"], x: Shaped[ArrayLike, "*batch pre"],
+) -> Shaped[Array, "*batch pre"]:
+    "`x` as an array; an error unless it fits the layer and the accumulator"
+    name, dtype, x = type(layer).__name__, layer.weight.dtype, jnp.asarray(x)
+    if x.dtype not in (jnp.bool_, dtype):
+        raise TypeError(f'{name}: x must be bool (events), or {dtype} as the weights are, got {x.dtype}.')
+    if acc.dtype != dtype or acc.shape[-1:] != (layer.num_post,):
+        raise ValueError(f'{name}: the accumulator must be {dtype} of shape (..., {layer.num_post}), '
+                         f'got {acc.dtype} of {acc.shape}.')
+    if x.shape != (*acc.shape[:-1], layer.num_pre):
+        raise ValueError(f'{name}: x must have shape {(*acc.shape[:-1], layer.num_pre)} '
+                         f'(batch axes, then pre neurons), got {x.shape}.')
+    return x
 
 # %% ../nbs/05_layers.ipynb #check
 def check_conn(
@@ -24,68 +48,523 @@ def check_conn(
                         'Call the pattern: FixedProb(0.1)(num_pre, num_post).')
 
 def check_weight(
-    name: str,                          # whose, such as `EventCSRLinear`
-    weight: Float[ArrayLike, "*#nnz"],  # one number, or one per synapse
-    nnz: int,                           # synapses
-) -> Float[Array, "*#nnz"]:
+    name: str,                             # whose, such as `EventCSRLinear`
+    weight: ArrayLike | Initializer,       # one number, one per synapse, or what draws them
+    shape: int | tuple[int, ...],          # of an array of one per synapse
+    key: Array | None = None,              # for what draws
+) -> Float[Array, "*#shape"]:
     "`weight` as a float array; an error unless it is finite and fits the synapses"
-    if callable(weight):
-        raise TypeError(f'{name}: weight must be numbers, got {type(weight).__name__}. '
-                        'Draw them first: init((conn.nnz,), key=key).')
-    weight = real(f'{name}: weight', weight)
-    if weight.shape in ((), (1,), (nnz,)): return weight
-    raise ValueError(f'{name}: weight must be one number or one per synapse ({nnz},), '
-                     f'got shape {weight.shape}.')
+    name, shape = f'{name}: weight', as_shape(name, shape)
+    if callable(weight): weight = parameter(weight, shape, key, name=name)
+    weight = real(name, weight, 'Give a number, an array, or an initialiser with a key.')
+    if weight.shape in ((), shape) or len(shape) == 1 and weight.shape == (1,): return weight
+    raise ValueError(f'{name} must be one number or one per synapse {shape}, got shape {weight.shape}.')
 
-# %% ../nbs/05_layers.ipynb #layer-code
-@component
-class EventCSRLinear:
-    "Weights on a sparse pattern; costs as many additions as there are synapses of active neurons"
-    conn: CSR                              # who reaches whom
-    weight: Float[Array, "*#nnz"]          # one weight, or one per synapse in CSR order
-    form: str = static(default='auto')     # which form of `event_add` runs: all compute the same
-
-    def __post_init__(self):
-        check_conn('EventCSRLinear', self.conn)
-        settle(self, weight=check_weight('EventCSRLinear', self.weight, self.conn.nnz))
-
-    @classmethod
-    def from_dense(cls, matrix: Float[ArrayLike, "pre post"]) -> EventCSRLinear:
-        "The layer whose synapses are the non-zero entries of a matrix"
-        matrix = np.asarray(matrix)
-        return cls(CSR.from_dense(matrix != 0), matrix[matrix != 0])
-
-    @property
-    def num_pre(self) -> int: return self.conn.num_pre
-
-    @property
-    def num_post(self) -> int: return self.conn.num_post
-
-    def add(self, acc: Float[Array, "*batch post"], x: Shaped[Array, "*batch pre"]) -> Float[Array, "*batch post"]:
-        "`acc + self(x)`, in place where JAX allows"
-        return event_add(acc, x, self.conn.indices, self.conn.indptr, self.weight, form=self.form)
+# %% ../nbs/05_layers.ipynb #weighted
+class Weighted:
+    "What layers share; each has `weight`, sizes, `add`, `ends`, `to_csr` and `T` of its own"
+    def __init_subclass__(cls):
+        cls.__repr__ = Weighted.__repr__  # `component` keeps one that is there
 
     def __call__(self, x: Shaped[ArrayLike, "*batch pre"]) -> Float[Array, "*batch post"]:
         "The drive that spikes (`bool`), or values (float), cause in the post-synaptic neurons"
         x = jnp.asarray(x)
         return self.add(jnp.zeros((*x.shape[:-1], self.num_post), self.weight.dtype), x)
 
-    def to_csr(self) -> CSR:
-        "The pattern"
-        return self.conn
-
     def to_dense(self) -> Float[Array, "pre post"]:
         "The matrix, zeros where there is no synapse"
-        return self.conn.to_dense(self.weight)
+        return self.to_csr().to_dense(self.csr_weight())
 
-# %% ../nbs/05_layers.ipynb #card-code
-def _text(self: EventCSRLinear) -> str:
-    form = '' if self.form == 'auto' else f', form={self.form!r}'
-    return f'EventCSRLinear({repr(self.conn)[4:-1]}; weight {describe(self.weight)}{form})'
+    def csr_weight(self) -> Float[Array, "*#nnz"]:
+        "One weight, or one per synapse in the order of `to_csr()`"
+        conn = self.to_csr()
+        return self.to_dense()[conn.sources(), conn.indices]
 
-def _card(self: EventCSRLinear) -> str | None:
-    "HTML for notebooks: the pattern's picture, then sizes, weights and memory"
-    if getattr(self.conn.indices, 'dtype', None) != jnp.int32: return None  # not a pattern: a gradient, say
-    return f'{thumbnail(self.conn)}<br><code>{repr(self)[15:-1]}</code>'
+    def only(self, i: int) -> Bool[Array, "pre"]:
+        "The input in which neuron `i` fires alone"
+        if not isinstance(i, jax.core.Tracer) and count(f'{type(self).__name__}.row: i', i, 0) >= self.num_pre:
+            raise ValueError(f'{type(self).__name__}.row: i must be below {self.num_pre}, got {i}.')
+        return jnp.arange(self.num_pre) == i
 
-EventCSRLinear.__repr__, EventCSRLinear._repr_html_ = _text, _card
+    def row(self, i: int) -> Float[Array, "post"]:
+        "The weights of neuron `i` onto each post-synaptic neuron"
+        return self(self.only(i))
+
+    @property
+    def nbytes(self) -> int:
+        "Memory of pattern and weights"
+        return sum(x.nbytes for x in jax.tree.leaves(self))
+
+    def kept(self, new: Array, old: Array) -> Array:
+        "`new` weights where there are synapses, `old` ones where there are none"
+        del old
+        return new
+
+# %% ../nbs/05_layers.ipynb #card
+def shades(
+    matrix: Float[np.ndarray, "rows columns"],
+    cells: int = 16,  # per side
+) -> str:             # SVG
+    "The mean size of the weights as a small picture"
+    edges = [np.linspace(0, n, min(cells, n), endpoint=False).astype(int) for n in matrix.shape]
+    sums = np.add.reduceat(np.add.reduceat(np.abs(matrix), edges[0], 0), edges[1], 1)
+    mean = sums/np.outer(*(np.diff([*e, n]) for e, n in zip(edges, matrix.shape)))
+    squares = (f'<rect x="{j}" y="{i}" width="1" height="1" fill-opacity="{mean[i, j]/mean.max():.2f}"/>'
+               for i, j in np.argwhere(mean))
+    return (f'<svg width="96" height="96" viewBox="0 0 {len(edges[1])} {len(edges[0])}" '
+            f'preserveAspectRatio="none" fill="#0072B2" style="border:1px solid #777">{"".join(squares)}</svg>')
+
+def _sizes(self: Weighted) -> str: return f'{self.num_pre:,} -> {self.num_post:,} neurons'
+
+def _text(self: Weighted) -> str:
+    options = [f.name for f in fields(self) if f.metadata.get('static') and not f.name.startswith('num')
+               and getattr(self, f.name) != f.default]
+    chosen = ''.join(f', {name}={getattr(self, name)!r}' for name in options)
+    return f'{type(self).__name__}({self._sizes()}; weight {describe(self.weight)}{chosen})'
+
+def _held(x) -> bool:
+    return isinstance(x, (jax.Array, np.ndarray)) and not isinstance(x, jax.core.Tracer) and x.dtype != jax.dtypes.float0
+
+def _card(self: Weighted) -> str | None:
+    "HTML for notebooks: a picture, then sizes, weights and memory"
+    leaves = jax.tree.leaves(self)
+    if not leaves or not all(map(_held, leaves)): return None  # not a layer: a gradient, say
+    return f'{self._picture()}<br><code>{repr(self)}</code>'
+
+def _pattern(self: Weighted) -> str: return thumbnail(self.to_csr())
+def _matrix(self: Weighted) -> str: return shades(np.asarray(self.to_dense()))
+
+Weighted._sizes, Weighted.__repr__, Weighted._repr_html_, Weighted._picture = _sizes, _text, _card, _pattern
+
+# %% ../nbs/05_layers.ipynb #dense
+@component
+class Dense(Weighted):
+    "A weight for every pair of neurons, and a bias: `x @ W + b`"
+    num_in: int = static()                # pre-synaptic neurons
+    num_out: int = static()               # post-synaptic neurons
+    W: Float[Array, "num_in num_out"]     # weights
+    b: Float[Array, "num_out"] | None     # bias, if there is one
+
+    def __init__(
+        self, num_in: int, num_out: int,                              # neurons
+        W_initializer: Initializer | ArrayLike = glorot_normal(),     # as `XavierNormal()`; or a matrix
+        b_initializer: Initializer | ArrayLike | None = 0.,           # a number or one each; `None`: no bias
+        *, key: Array | None = None,                                  # for what is drawn
+    ):
+        num_in, num_out = count('Dense: num_in (neurons)', num_in), count('Dense: num_out (neurons)', num_out)
+        keys = (None, None) if key is None else jax.random.split(as_key('Dense: key', key))
+        W = parameter(W_initializer, (num_in, num_out), keys[0], name='Dense: W_initializer')
+        if W.shape != (num_in, num_out):
+            raise ValueError(f'Dense: W_initializer must make the shape {(num_in, num_out)}, got {W.shape}.')
+        b = None if b_initializer is None else jnp.broadcast_to(
+            parameter(b_initializer, num_out, keys[1], W.dtype, name='Dense: b_initializer'), num_out)
+        settle(self, num_in=num_in, num_out=num_out, W=W, b=b)
+
+    @property
+    def num_pre(self) -> int: return self.num_in
+
+    @property
+    def num_post(self) -> int: return self.num_out
+
+    @property
+    def weight(self) -> Float[Array, "num_in num_out"]: return self.W
+
+    @property
+    def T(self) -> Dense:
+        "The transposed matrix, without a bias"
+        return Dense(self.num_out, self.num_in, self.W.T, None)
+
+    def add(self, acc: Float[Array, "*batch post"], x: Shaped[Array, "*batch pre"]) -> Float[Array, "*batch post"]:
+        "`acc + self(x)`"
+        drive = check_input(self, acc, x).astype(self.W.dtype) @ self.W
+        return acc + drive if self.b is None else acc + (drive + self.b)
+
+    def ends(self, pre: Shaped[Array, "pre"], post: Shaped[Array, "post"]) -> tuple[Array, Array]:
+        "Values of neurons, spread over the weights"
+        return pre[:, None], post[None]
+
+    def to_csr(self) -> CSR: return All2All()(self.num_in, self.num_out)
+    def to_dense(self) -> Float[Array, "num_in num_out"]: return self.W
+    def row(self, i: int) -> Float[Array, "num_out"]: return self.only(i).astype(self.W.dtype) @ self.W
+
+Linear = Dense
+Dense._picture = _matrix
+
+# %% ../nbs/05_layers.ipynb #identity
+@component
+class Identity:
+    "Returns its input"
+    def __init__(self, *args, **kwargs): del args, kwargs
+
+    def __call__(self, x: Shaped[ArrayLike, "*shape"]) -> Shaped[Array, "*shape"]:
+        "`x`"
+        return jnp.asarray(x)
+
+    def add(self, acc: Shaped[Array, "*shape"], x: Shaped[ArrayLike, "*shape"]) -> Shaped[Array, "*shape"]:
+        "`acc + x`"
+        return acc + jnp.asarray(x).astype(acc.dtype)
+
+    @property
+    def T(self) -> Identity: return self
+
+# %% ../nbs/05_layers.ipynb #others
+def sum_of_others(
+    x: Float[Array, "*batch pre"],
+    num_post: int,  # how many sums
+) -> Float[Array, "*batch num_post"]:
+    "For each post-synaptic neuron the sum of `x`, but for the entry of its own number"
+    zero = jnp.zeros_like(x[..., :1])
+    before = jnp.concatenate([zero, jnp.cumsum(x[..., :-1], -1)], -1)
+    after = jnp.concatenate([jax.lax.cumsum(x[..., 1:], x.ndim - 1, reverse=True), zero], -1)
+    extra = jnp.broadcast_to(x.sum(-1, keepdims=True), (*x.shape[:-1], max(0, num_post - x.shape[-1])))
+    return jnp.concatenate([before + after, extra], -1)[..., :num_post]
+
+# %% ../nbs/05_layers.ipynb #a2a
+@component
+class AllToAll(Weighted):
+    "Each neuron reaches each, with one weight or a matrix of them"
+    num_pre: int = static()                    # neurons
+    num_post: int = static()                   # neurons
+    weight: Float[Array, "*num_pre_num_post"]  # one weight, or one per pair
+    include_self: bool = static(default=True)  # may neuron i reach neuron i?
+    key: InitVar[Array | None] = field(default=None, kw_only=True)  # for weights that are drawn
+
+    def __post_init__(self, key):
+        settle(self, num_pre=count('AllToAll: num_pre (neurons)', self.num_pre),
+               num_post=count('AllToAll: num_post (neurons)', self.num_post),
+               include_self=flag('AllToAll: include_self', self.include_self))
+        settle(self, weight=check_weight('AllToAll', self.weight, (self.num_pre, self.num_post), key))
+
+    @property
+    def mask(self) -> Bool[Array, "num_pre num_post"]:
+        "Who reaches whom"
+        return self.include_self | ~jnp.eye(self.num_pre, self.num_post, dtype=bool)
+
+    @property
+    def T(self) -> AllToAll: return AllToAll(self.num_post, self.num_pre, self.weight.T, self.include_self)
+
+    def add(self, acc: Float[Array, "*batch post"], x: Shaped[Array, "*batch pre"]) -> Float[Array, "*batch post"]:
+        "`acc + self(x)`"
+        x = check_input(self, acc, x).astype(self.weight.dtype)
+        if self.weight.ndim: return acc + x @ self.to_dense()
+        if self.include_self: return acc + self.weight*x.sum(-1, keepdims=True)
+        return acc + self.weight*sum_of_others(x, self.num_post)
+
+    def ends(self, pre: Shaped[Array, "pre"], post: Shaped[Array, "post"]) -> tuple[Array, Array]:
+        "Values of neurons, spread over the weights"
+        return pre[:, None], post[None]
+
+    def kept(self, new: Array, old: Array) -> Array: return jnp.where(self.mask, new, old)
+    def to_csr(self) -> CSR: return CSR.from_dense(self.include_self | ~np.eye(self.num_pre, self.num_post, dtype=bool))
+    def to_dense(self) -> Float[Array, "num_pre num_post"]: return jnp.where(self.mask, self.weight, 0)
+    def csr_weight(self) -> Float[Array, "*#nnz"]: return Weighted.csr_weight(self) if self.weight.ndim else self.weight
+
+    def _picture(self) -> str:
+        if self.weight.ndim: return _matrix(self)
+        return thumbnail(AllToAll(min(self.num_pre, 16), min(self.num_post, 16), 1., self.include_self).to_csr())
+
+# %% ../nbs/05_layers.ipynb #o2o
+@component
+class OneToOne(Weighted):
+    "Each neuron reaches the one of its number"
+    num: int = static()              # neurons
+    weight: Float[Array, "*#num"]    # one weight, or one each
+    key: InitVar[Array | None] = field(default=None, kw_only=True)  # for weights that are drawn
+
+    def __post_init__(self, key):
+        settle(self, num=count('OneToOne: num (neurons)', self.num))
+        settle(self, weight=check_weight('OneToOne', self.weight, self.num, key))
+
+    @property
+    def num_pre(self) -> int: return self.num
+
+    @property
+    def num_post(self) -> int: return self.num
+
+    @property
+    def T(self) -> OneToOne: return self
+
+    def add(self, acc: Float[Array, "*batch num"], x: Shaped[Array, "*batch num"]) -> Float[Array, "*batch num"]:
+        "`acc + self(x)`"
+        return acc + check_input(self, acc, x)*self.weight
+
+    def ends(self, pre: Shaped[Array, "num"], post: Shaped[Array, "num"]) -> tuple[Array, Array]:
+        "Values of neurons are in the order of the weights already"
+        return pre, post
+
+    def to_csr(self) -> CSR: return One2One()(self.num, self.num)
+    def csr_weight(self) -> Float[Array, "*#num"]: return self.weight
+
+# %% ../nbs/05_layers.ipynb #masked
+def as_mask(
+    conn: CSR | Bool[ArrayLike, "num_pre num_post"],  # a pattern, or its mask
+) -> Bool[Array, "num_pre num_post"]:
+    "The mask; `TypeError` unless there is one"
+    mask = conn.to_dense() if isinstance(conn, CSR) else conn
+    if getattr(mask, 'dtype', None) == jnp.bool_ and mask.ndim == 2: return jnp.asarray(mask)
+    raise TypeError('MaskedLinear: conn must be a CSR without multapses, or its mask, a matrix of bool, '
+                    f'got {describe(mask)}.')
+
+@component
+class MaskedLinear(Weighted):
+    "A dense matrix, multiplied where a pattern allows: `x @ mask_fun(weight*mask)`"
+    num_pre: int = static()                            # neurons
+    num_post: int = static()                           # neurons
+    mask: Bool[Array, "num_pre num_post"]              # who reaches whom
+    weight: Float[Array, "*num_pre_num_post"]          # one weight, or one per pair
+    mask_fun: Callable | None = static(default=None)   # what becomes of the weights
+
+    def __init__(
+        self, conn: CSR | Bool[ArrayLike, "num_pre num_post"],  # a pattern, or its mask
+        weight: ArrayLike | Initializer,                        # one number, a matrix, or an initialiser
+        mask_fun: Callable | None = None,                       # what becomes of the weights; `None`: nothing
+        *, key: Array | None = None,                            # for weights that are drawn
+    ):
+        mask = as_mask(conn)
+        if not (mask_fun is None or callable(mask_fun)):
+            raise TypeError(f'MaskedLinear: mask_fun must be a function or None, got {mask_fun!r}.')
+        settle(self, num_pre=mask.shape[0], num_post=mask.shape[1], mask=mask, mask_fun=mask_fun,
+               weight=check_weight('MaskedLinear', weight, mask.shape, key))
+
+    @property
+    def T(self) -> MaskedLinear:
+        "The transposed matrix, `mask_fun` done"
+        return MaskedLinear(self.mask.T, self.to_dense().T)
+
+    def add(self, acc: Float[Array, "*batch post"], x: Shaped[Array, "*batch pre"]) -> Float[Array, "*batch post"]:
+        "`acc + self(x)`"
+        return acc + check_input(self, acc, x).astype(self.weight.dtype) @ self.to_dense()
+
+    def ends(self, pre: Shaped[Array, "pre"], post: Shaped[Array, "post"]) -> tuple[Array, Array]:
+        "Values of neurons, spread over the weights"
+        return pre[:, None], post[None]
+
+    def to_dense(self) -> Float[Array, "num_pre num_post"]:
+        "`mask_fun(weight*mask)`, zeros where there is no synapse"
+        weight = jnp.where(self.mask, self.weight, 0)
+        return weight if self.mask_fun is None else jnp.where(self.mask, self.mask_fun(weight), 0)
+
+    def kept(self, new: Array, old: Array) -> Array: return jnp.where(self.mask, new, old)
+    def to_csr(self) -> CSR: return CSR.from_dense(self.mask)
+
+MaskedLinear._picture = _matrix
+
+# %% ../nbs/05_layers.ipynb #columns
+def by_columns(
+    conn: CSR,
+) -> tuple[CSR, Int32[Array, "nnz"]]:
+    "The transposed pattern, and where in `conn` each of its synapses comes from"
+    order = jnp.argsort(conn.indices, stable=True)
+    indptr = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(conn.in_degrees())])
+    return CSR(conn.sources()[order], indptr, conn.num_post, conn.num_pre, conn.multapses), order
+
+def reorder(
+    weight: Float[Array, "*#nnz"], order: Int32[Array, "nnz"],
+) -> Float[Array, "*#nnz"]:
+    "One weight as it is, one per synapse in the new order"
+    return weight if weight.shape in ((), (1,)) else weight[order]
+
+# %% ../nbs/05_layers.ipynb #csr
+@component
+class CSRLinear(Weighted):
+    "Weights on a sparse pattern; reads all of them"
+    conn: CSR                        # who reaches whom
+    weight: Float[Array, "*#nnz"]    # one weight, or one per synapse in CSR order
+    transpose: bool = static(default=True, kw_only=True)            # from pre to post; False: from post to pre
+    key: InitVar[Array | None] = field(default=None, kw_only=True)  # for weights that are drawn
+
+    def __post_init__(self, key):
+        name = type(self).__name__
+        check_conn(name, self.conn)
+        settle(self, weight=check_weight(name, self.weight, self.conn.nnz, key),
+               transpose=flag(f'{name}: transpose', self.transpose))
+
+    @classmethod
+    def from_dense(cls, matrix: Float[ArrayLike, "pre post"]) -> CSRLinear:
+        "The layer whose synapses are the non-zero entries of a matrix"
+        matrix = np.asarray(matrix)
+        return cls(CSR.from_dense(matrix != 0), matrix[matrix != 0])
+
+    @property
+    def num_pre(self) -> int: return self.conn.num_pre if self.transpose else self.conn.num_post
+
+    @property
+    def num_post(self) -> int: return self.conn.num_post if self.transpose else self.conn.num_pre
+
+    @property
+    def T(self) -> CSRLinear: return replace(self, transpose=not self.transpose)
+
+    def add(self, acc: Float[Array, "*batch post"], x: Shaped[Array, "*batch pre"]) -> Float[Array, "*batch post"]:
+        "`acc + self(x)`, in place where JAX allows"
+        x, conn, form = check_input(self, acc, x), self.conn, getattr(self, 'form', 'reference')
+        if self.transpose: return event_add(acc, x, conn.indices, conn.indptr, self.weight, form=form)
+        return acc + event_gather(x.astype(self.weight.dtype), conn.indices, conn.indptr, self.weight)
+
+    def ends(self, pre: Shaped[Array, "pre"], post: Shaped[Array, "post"]) -> tuple[Array, Array]:
+        "Values of neurons, one per synapse"
+        by_row, by_target = (pre, post) if self.transpose else (post, pre)
+        spread = by_row[self.conn.sources()], by_target[self.conn.indices]
+        return spread if self.transpose else spread[::-1]
+
+    def to_csr(self) -> CSR: return self.conn if self.transpose else by_columns(self.conn)[0]
+
+    def csr_weight(self) -> Float[Array, "*#nnz"]:
+        "One weight, or one per synapse in the order of `to_csr()`"
+        return self.weight if self.transpose else reorder(self.weight, by_columns(self.conn)[1])
+
+    def _sizes(self) -> str: return repr(self.conn)[4:-1]
+
+@component
+class EventCSRLinear(CSRLinear):
+    "Weights on a sparse pattern; costs as many additions as there are synapses of active neurons"
+    form: str = static(default='auto')  # which form of `event_add` runs: all compute the same
+
+# %% ../nbs/05_layers.ipynb #csc
+@component
+class CSCLinear(Weighted):
+    "Weights on a sparse pattern, held by post-synaptic neuron"
+    columns: CSR                     # the sources of each post-synaptic neuron: a pattern from post to pre
+    weight: Float[Array, "*#nnz"]    # one weight, or one per synapse in the order of columns
+
+    def __init__(
+        self, conn: CSR,                            # who reaches whom, from pre to post
+        weight: ArrayLike | Initializer,            # one weight, or one per synapse in CSR order
+        *, key: Array | None = None,                # for weights that are drawn
+    ):
+        check_conn('CSCLinear', conn)
+        columns, order = by_columns(conn)
+        settle(self, columns=columns, weight=reorder(check_weight('CSCLinear', weight, conn.nnz, key), order))
+
+    @property
+    def num_pre(self) -> int: return self.columns.num_post
+
+    @property
+    def num_post(self) -> int: return self.columns.num_pre
+
+    @property
+    def T(self) -> CSRLinear: return CSRLinear(self.columns, self.weight)
+
+    def add(self, acc: Float[Array, "*batch post"], x: Shaped[Array, "*batch pre"]) -> Float[Array, "*batch post"]:
+        "`acc + self(x)`"
+        x = check_input(self, acc, x).astype(self.weight.dtype)
+        return acc + event_gather(x, self.columns.indices, self.columns.indptr, self.weight)
+
+    def ends(self, pre: Shaped[Array, "pre"], post: Shaped[Array, "post"]) -> tuple[Array, Array]:
+        "Values of neurons, one per synapse"
+        return pre[self.columns.indices], post[self.columns.sources()]
+
+    def to_csr(self) -> CSR: return by_columns(self.columns)[0]
+    def csr_weight(self) -> Float[Array, "*#nnz"]: return reorder(self.weight, by_columns(self.columns)[1])
+    def _sizes(self) -> str: return f'{Weighted._sizes(self)}, {repr(self.columns).split(", ", 1)[1][:-1]}'.replace('row', 'column')
+
+# %% ../nbs/05_layers.ipynb #ell
+def equal_rows(
+    conn: CSR,
+) -> Int32[np.ndarray, "num_pre k"]:
+    "The targets as a matrix; `ValueError` unless each neuron has as many"
+    degrees = np.diff(np.asarray(conn.indptr))
+    if (degrees == degrees[0]).all(): return conn.indices.reshape(conn.num_pre, degrees[0])
+    raise ValueError('ELLLinear: each neuron must have the same number of targets, '
+                     f'got {degrees.min()} to {degrees.max()}. Take FixedFanOut, or EventCSRLinear.')
+
+@component
+class ELLLinear(Weighted):
+    "Weights on a pattern with a fixed fan-out; costs as many additions as there are synapses of active neurons"
+    targets: Int32[Array, "num_pre k"]                 # a pattern with a fixed fan-out, or its targets, each row sorted
+    weight: Float[Array, "*num_pre_k"]                 # one weight, or one per synapse
+    num_post: int | None = static(default=None)        # neurons; a pattern knows them
+    form: str = static(default='auto')                 # which form of `event_add` runs: all compute the same
+    multapses: bool = static(default=False)            # may a pair be connected more than once?
+    key: InitVar[Array | None] = field(default=None, kw_only=True)  # for weights that are drawn
+
+    def __post_init__(self, key):
+        if isinstance(self.targets, CSR):
+            settle(self, num_post=self.targets.num_post, multapses=self.targets.multapses,
+                   targets=equal_rows(self.targets))
+        settle(self, num_post=count('ELLLinear: num_post (neurons)', self.num_post))
+        if np.ndim(self.targets) != 2:
+            raise ValueError(f'ELLLinear: targets must be a matrix [num_pre, k], got shape {np.shape(self.targets)}.')
+        settle(self, targets=jnp.asarray(self.targets))
+        conn = self.to_csr()  # checks the targets
+        weight = self.weight
+        if np.shape(weight) == (conn.nnz,): weight = jnp.reshape(weight, self.targets.shape)
+        settle(self, targets=conn.indices.reshape(self.targets.shape),
+               weight=check_weight('ELLLinear', weight, self.targets.shape, key))
+
+    @property
+    def num_pre(self) -> int: return self.targets.shape[0]
+
+    @property
+    def T(self) -> CSRLinear: return CSRLinear(self.to_csr(), self.csr_weight(), transpose=False)
+
+    def add(self, acc: Float[Array, "*batch post"], x: Shaped[Array, "*batch pre"]) -> Float[Array, "*batch post"]:
+        "`acc + self(x)`, in place where JAX allows"
+        conn, x = self.to_csr(), check_input(self, acc, x)
+        return event_add(acc, x, conn.indices, conn.indptr, self.csr_weight(), form=self.form)
+
+    def ends(self, pre: Shaped[Array, "pre"], post: Shaped[Array, "post"]) -> tuple[Array, Array]:
+        "Values of neurons, spread over the weights"
+        return pre[:, None], post[self.targets]
+
+    def to_csr(self) -> CSR:
+        "The pattern; the places where rows begin are counted, not kept"
+        indptr = np.arange(self.num_pre + 1)*self.targets.shape[1]
+        return CSR(self.targets.ravel(), indptr, self.num_pre, self.num_post, self.multapses)
+
+    def csr_weight(self) -> Float[Array, "*#nnz"]: return self.weight.ravel() if self.weight.ndim else self.weight
+    def _sizes(self) -> str:
+        return f'{Weighted._sizes(self)}, {self.targets.shape[1]:,} synapses each, {self.targets.nbytes:,} B'
+
+# %% ../nbs/05_layers.ipynb #stdp-check
+def check_bounds(
+    name: str,                                    # whose
+    w_min: float | None, w_max: float | None,     # least and largest weight
+) -> tuple[float | None, float | None]:
+    "The bounds; `ValueError` unless each is one number and they are in order"
+    for bound, value in (('w_min', w_min), ('w_max', w_max)):
+        if value is not None and real(f'{name}: {bound}', value).ndim:
+            raise ValueError(f'{name}: {bound} must be one number, got shape {np.shape(value)}.')
+    known = not any(x is None or isinstance(x, jax.core.Tracer) for x in (w_min, w_max))
+    if known and w_min > w_max:
+        raise ValueError(f'{name}: w_min must not be above w_max, got {w_min} and {w_max}.')
+    return w_min, w_max
+
+def check_event(
+    name: str,                       # whose and which, such as `Dense.stdp_update: on_pre`
+    event: dict[str, ArrayLike],     # `spike` of the neurons on one side, `trace` of those on the other
+    sizes: tuple[int, int],          # neurons on either side
+    dtype: jnp.dtype,                # of the weights
+) -> tuple[Bool[Array, "n"], Float[Array, "m"]]:
+    "Who fired, and the traces on the other side; an error unless both fit"
+    if not isinstance(event, dict) or set(event) != {'spike', 'trace'}:
+        raise TypeError(f"{name} must be {{'spike': ..., 'trace': ...}}, got {event!r}.")
+    spike, trace = jnp.asarray(event['spike']), jnp.asarray(event['trace'], dtype)
+    for part, value, size in zip(('spike', 'trace'), (spike, trace), sizes):
+        if value.shape != (size,):
+            raise ValueError(f'{name}: {part} must have shape {(size,)}, got {value.shape}. '
+                             'A batch has weights of its own: use vmap.')
+    return spike != 0, trace
+
+# %% ../nbs/05_layers.ipynb #stdp
+def _stdp_update(
+    self: Weighted,
+    on_pre: dict[str, ArrayLike] | None = None,     # `spike[num_pre]`, `trace[num_post]`
+    on_post: dict[str, ArrayLike] | None = None,    # `spike[num_post]`, `trace[num_pre]`
+    w_min: float | None = None, w_max: float | None = None,  # bounds
+) -> Weighted:
+    "The layer with the weights after equation (4)"
+    name, w, sizes = f'{type(self).__name__}.stdp_update', self.weight, (self.num_pre, self.num_post)
+    bounds = check_bounds(name, w_min, w_max)
+    def change(w, fired, trace):
+        shape = jnp.broadcast_shapes(fired.shape, trace.shape)
+        if w.shape != shape:
+            raise ValueError(f'{name}: needs one weight per synapse, shape {shape}, got shape {w.shape}. '
+                             'A weight that all share cannot learn for one of them.')
+        return jnp.clip(jnp.where(fired, w + trace, w), *bounds)
+    if on_pre is not None: w = change(w, *self.ends(*check_event(f'{name}: on_pre', on_pre, sizes, w.dtype)))
+    if on_post is not None:
+        fired, trace = check_event(f'{name}: on_post', on_post, sizes[::-1], w.dtype)
+        w = change(w, *self.ends(trace, fired)[::-1])
+    return put(self, lambda l: l.weight, self.kept(jnp.clip(w, *bounds), self.weight))
+
+Weighted.stdp_update = _stdp_update

@@ -18,11 +18,20 @@ def test_names_are_those_of_the_modules():
     assert snn.plot is import_module('snnlit.plot') and snn.BLUE == snn.plot.BLUE
 
 
+TWICE = {'Identity': 'initialize.Identity or layers.Identity'}  # both named as in the original library
+
+
 @pytest.mark.parametrize('module', SHOWN)
 def test_every_public_name_is_found(module):
-    "A name that is also a module stands for the module; no name stands for two things"
-    for name in import_module(f'snnlit.{module}').__all__:
+    "A name that is also a module stands for the module; no other stands for two things"
+    for name in set(import_module(f'snnlit.{module}').__all__) - set(TWICE):
         assert name in MODULES or getattr(snnlit, name) is getattr(import_module(f'snnlit.{module}'), name)
+
+
+@pytest.mark.parametrize('name', TWICE)
+def test_a_name_of_two_things_is_told_where_both_are(name):
+    assert name not in dir(snnlit)
+    with pytest.raises(AttributeError, match=f'snnlit has several {name}: take {TWICE[name]}'): getattr(snnlit, name)
 
 
 def test_dir_lists_them():
