@@ -1,4 +1,6 @@
 "What several test files share."
+import ctypes
+import gc
 import sys
 from pathlib import Path
 
@@ -10,6 +12,22 @@ sys.path.insert(0, str(ROOT/'tools'))  # the tools are scripts, and tested as mo
 
 def pytest_addoption(parser):
     parser.addoption('--all-widgets', action='store_true', help='try every notebook with a widget in the browser, for some minutes')
+
+
+def resident() -> int:
+    "Bytes of memory that this process has, on Linux; elsewhere 0"
+    pages = Path('/proc/self/statm')
+    return int(pages.read_text().split()[1])*4096 if pages.exists() else 0
+
+
+@pytest.fixture(autouse=True)
+def forget_compiled_code():
+    "JAX keeps every program that it compiled, about 2 MB each; thousands of small ones need more memory than there is"
+    yield
+    if resident() > 2**31 and 'jax' in sys.modules:
+        sys.modules['jax'].clear_caches()
+        gc.collect()
+        ctypes.CDLL('libc.so.6').malloc_trim(0)  # without it the memory stays with the process
 
 
 @pytest.fixture(scope='session')
