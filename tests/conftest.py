@@ -27,7 +27,7 @@ def forget_compiled_code():
     if resident() > 2**31 and 'jax' in sys.modules:
         sys.modules['jax'].clear_caches()
         gc.collect()
-        ctypes.CDLL('libc.so.6').malloc_trim(0)  # without it the memory stays with the process
+        if trim := getattr(ctypes.CDLL(None), 'malloc_trim', None): trim(0)  # without it the memory stays with the process
 
 
 @pytest.fixture(scope='session')
