@@ -10,7 +10,7 @@ import jax, jax.numpy as jnp, numpy as np
 from jax.nn.initializers import glorot_normal
 from jaxtyping import Array, ArrayLike, Bool, Float, Int32, Shaped
 from .connect import CSR, flag, thumbnail
-from .core import as_key, component, count, describe, put, real, settle, static
+from .core import Layer, as_key, component, count, describe, put, real, settle, static
 from .event import event_add, event_gather
 from .initialize import Initializer, as_shape, parameter
 from .patterns import All2All, One2One
@@ -22,7 +22,7 @@ __all__ = ['Linear', 'check_input', 'check_conn', 'check_weight', 'Weighted', 's
 
 # %% ../nbs/05_layers.ipynb #input
 def check_input(
-    layer: Weighted,
+    layer: Layer,
     acc: Float[Array, "*batch post"], x: Shaped[ArrayLike, "*batch pre"],
 ) -> Shaped[Array, "*batch pre"]:
     "`x` as an array; an error unless it fits the layer and the accumulator"
