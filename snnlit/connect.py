@@ -18,7 +18,7 @@ else: csr_array = TypeVar('csr_array')  # a name for signatures; scipy itself wa
 
 # %% auto #0
 __all__ = ['whole', 'flag', 'check_sizes', 'check_rows', 'pair_order', 'check_pairs', 'row_of', 'CSR', 'thumbnail', 'Pattern',
-           'chunk_size', 'gap_table', 'guide_table', 'mix', 'spread', 'streams', 'draw', 'one_row', 'rounds',
+           'chunk_size', 'gap_table', 'guide_table', 'mix', 'spread', 'streams', 'draw', 'few', 'one_row', 'rounds',
            'sparse_rows', 'dense_rows', 'check_prob', 'check_seed', 'FixedProb']
 
 # %% ../nbs/03_connect.ipynb #whole
@@ -308,7 +308,9 @@ def draw(
     return mix(stream[0] ^ mix(stream[1] + n*_DRAW)) >> 1
 
 # %% ../nbs/03_connect.ipynb #one-row
-def _words(*x: int) -> UInt32[np.ndarray, "n"]: return np.array(x, np.uint32)
+def few(*numbers: int) -> UInt32[np.ndarray, "n"]:
+    "A short list of numbers, as the hash wants them"
+    return np.array(numbers, np.uint32)
 
 def one_row(
     table: UInt32[np.ndarray, "chunk"],  # from `gap_table`
@@ -318,8 +320,8 @@ def one_row(
     "Targets of neuron `i`, a draw at a time"
     size, targets = len(table), []
     for chunk in range(-(-num_post//size)):
-        stream, j, n = streams(keys, _words(i), _words(chunk)), -1, 0
-        while (j := j + 1 + bisect_right(table, draw(stream, _words(n)))) < size:
+        stream, j, n = streams(keys, few(i), few(chunk)), -1, 0
+        while (j := j + 1 + bisect_right(table, draw(stream, few(n)))) < size:
             targets.append(chunk*size + j)
             n += 1
     return [j for j in targets if j < num_post]
@@ -333,7 +335,7 @@ def rounds(
     "Round by round, the streams that found another target, and where in their chunk"
     live, j, n = np.arange(len(end)), np.full(len(end), -1), 0
     while len(live):
-        h = draw([word[live] for word in stream], _words(n))
+        h = draw([word[live] for word in stream], few(n))
         j = j + 1 + np.searchsorted(table, h, side='right')
         inside = j < end[live]
         live, j, n = live[inside], j[inside], n + 1

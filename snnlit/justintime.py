@@ -44,11 +44,12 @@ def stretched(
 KINDS = 'pre', 'post', 'values'  # s, x and v of equation (2)
 
 def places(
-    keys: UInt32[Array, "5"], rows: Int32[Array, "rows"], num_post: int,
-) -> Int32[Array, "rows post"]:
+    keys: UInt32[Array, "5"],
+    pre: Int32[Array, "*#shape"], post: Int32[Array, "*#shape"],  # neurons
+) -> Int32[Array, "*shape"]:
     "The number of the value that each pair has"
-    words = streams((keys[2], keys[3]), rows.astype(jnp.uint32), jnp.zeros(1, jnp.uint32))
-    return (draw(words, jnp.arange(num_post, dtype=jnp.uint32)) >> 19).astype(jnp.int32)
+    words = streams((keys[2], keys[3]), pre.ravel().astype(jnp.uint32), jnp.zeros(1, jnp.uint32))
+    return (draw([word.reshape(pre.shape) for word in words], post.astype(jnp.uint32)) >> 19).astype(jnp.int32)
 
 def grown_rows(
     table: UInt32[Array, "chunk"], keys: UInt32[Array, "5"], rows: Int32[Array, "rows"], num_post: int,
@@ -70,7 +71,7 @@ def block_sum(acc, a, b, mask, q, out):
 def grow_reference(acc, a, b, table, guide, keys, *, out, n, m):
     "Equation (2) with the whole matrix: to check the other forms against"
     rows = jnp.arange(n)
-    return block_sum(acc, a, b, grown_rows(table, keys, rows, m), places(keys, rows, m), out)
+    return block_sum(acc, a, b, grown_rows(table, keys, rows, m), places(keys, rows[:, None], jnp.arange(m)), out)
 
 # %% ../nbs/05b_justintime.ipynb #portable
 def grow_portable(acc, a, b, table, guide, keys, *, out, n, m):
@@ -81,7 +82,7 @@ def grow_portable(acc, a, b, table, guide, keys, *, out, n, m):
     def part(x, k): return lax.dynamic_slice_in_dim(x, k*size, size, axis=-1)
     def rows_of(k):
         rows = k*size + jnp.arange(size)
-        return grown_rows(table, keys, rows, m) & (rows < n)[:, None], places(keys, rows, m)
+        return grown_rows(table, keys, rows, m) & (rows < n)[:, None], places(keys, rows[:, None], jnp.arange(m))
     def send(k, acc):
         some = part(s, k)
         return lax.cond((some != 0).any(), lambda acc: block_sum(acc, some, b, *rows_of(k), out), lambda acc: acc, acc)
@@ -152,7 +153,6 @@ ad.primitive_jvps[grow_add_p], ad.primitive_transposes[grow_add_p] = _jvp, _tran
 batching.primitive_batchers[grow_add_p] = _batch
 
 # %% ../nbs/05b_justintime.ipynb #grow-add
-@lru_cache(maxsize=64)
 def pattern_tables(pattern: FixedProb) -> tuple[UInt32[np.ndarray, "chunk"], Int32[np.ndarray, "4096"], UInt32[np.ndarray, "5"]]:
     "The table of gaps of a pattern, its guide, and its keys with those of the weights"
     other = (pattern.seed + 2**63) % 2**64  # the seed of the weights
@@ -251,8 +251,7 @@ class JustInTime:
         pre, post = (conn.indices, conn.sources()) if self.transpose else (conn.sources(), conn.indices)
         values = self.values()
         if values.size == 1: return jnp.broadcast_to(values, conn.nnz)
-        a, b = streams(tuple(jnp.asarray(pattern_tables(self.pattern)[2][2:4])), pre.astype(jnp.uint32), jnp.zeros(1, jnp.uint32))
-        return values[draw((a[:, 0], b[:, 0]), post.astype(jnp.uint32)) >> 19]
+        return values[places(jnp.asarray(pattern_tables(self.pattern)[2]), pre, post)]
 
     def to_dense(self) -> Float[Array, "pre post"]:
         "The matrix, zeros where there is no synapse"

@@ -63,9 +63,6 @@ def check_weight(
 # %% ../nbs/05_layers.ipynb #weighted
 class Weighted:
     "What layers share; each has `weight`, sizes, `add`, `ends`, `to_csr` and `T` of its own"
-    def __init_subclass__(cls):
-        cls.__repr__ = Weighted.__repr__  # `component` keeps one that is there
-
     def __call__(self, x: Shaped[ArrayLike, "*batch pre"]) -> Float[Array, "*batch post"]:
         "The drive that spikes (`bool`), or values (float), cause in the post-synaptic neurons"
         x = jnp.asarray(x)
@@ -495,21 +492,25 @@ class ELLLinear(Weighted):
     def num_pre(self) -> int: return self.targets.shape[0]
 
     @property
+    def indptr(self) -> Int32[Array, "num_pre+1"]:
+        "Where rows begin: counted, not kept"
+        return jnp.arange(self.num_pre + 1, dtype=jnp.int32)*self.targets.shape[1]
+
+    @property
     def T(self) -> CSRLinear: return CSRLinear(self.to_csr(), self.csr_weight(), transpose=False)
 
     def add(self, acc: Float[Array, "*batch post"], x: Shaped[Array, "*batch pre"]) -> Float[Array, "*batch post"]:
         "`acc + self(x)`, in place where JAX allows"
-        conn, x = self.to_csr(), check_input(self, acc, x)
-        return event_add(acc, x, conn.indices, conn.indptr, self.csr_weight(), form=self.form)
+        x = check_input(self, acc, x)
+        return event_add(acc, x, self.targets.ravel(), self.indptr, self.csr_weight(), form=self.form)
 
     def ends(self, pre: Shaped[Array, "pre"], post: Shaped[Array, "post"]) -> tuple[Array, Array]:
         "Values of neurons, spread over the weights"
         return pre[:, None], post[self.targets]
 
     def to_csr(self) -> CSR:
-        "The pattern; the places where rows begin are counted, not kept"
-        indptr = np.arange(self.num_pre + 1)*self.targets.shape[1]
-        return CSR(self.targets.ravel(), indptr, self.num_pre, self.num_post, self.multapses)
+        "The pattern"
+        return CSR(self.targets.ravel(), self.indptr, self.num_pre, self.num_post, self.multapses)
 
     def csr_weight(self) -> Float[Array, "*#nnz"]: return self.weight.ravel() if self.weight.ndim else self.weight
     def _sizes(self) -> str:

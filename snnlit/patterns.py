@@ -10,15 +10,15 @@ from itertools import count as naturals
 from math import isqrt
 import jax, jax.numpy as jnp, numpy as np
 from jax import lax
-from jaxtyping import Array, ArrayLike, Bool, Int, Int32, Int64, Shaped, UInt32
-from .connect import CSR, Pattern, check_prob, check_seed, draw, flag, spread, streams, whole
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Int32, Int64, Shaped, UInt32
+from .connect import CSR, Pattern, check_prob, check_seed, draw, few, flag, spread, streams, whole
 from .core import component, count, settle, static
 
 # %% auto #0
-__all__ = ['digits', 'turn', 'few', 'loops', 'scramble', 'rounds_for', 'level', 'permute', 'scatter_rows', 'take_rows',
-           'synapse_list', 'asked_rows', 'Listed', 'check_square', 'check_room', 'All2All', 'One2One', 'check_num',
-           'check_choice', 'skip', 'unskip', 'Drawn', 'FixedFanOut', 'FixedFanIn', 'place', 'FixedTotal', 'dice',
-           'threshold', 'watts_strogatz', 'both_ways', 'SmallWorld', 'preferential', 'ScaleFree']
+__all__ = ['digits', 'turn', 'loops', 'scramble', 'rounds_for', 'level', 'permute', 'scatter_rows', 'take_rows', 'synapse_list',
+           'asked_rows', 'Listed', 'check_square', 'check_room', 'All2All', 'One2One', 'check_num', 'check_choice',
+           'skip', 'unskip', 'Drawn', 'FixedFanOut', 'FixedFanIn', 'place', 'FixedTotal', 'dice', 'threshold',
+           'watts_strogatz', 'both_ways', 'SmallWorld', 'preferential', 'ScaleFree']
 
 # %% ../nbs/03b_patterns.ipynb #scramble
 def digits(
@@ -39,11 +39,6 @@ def turn(
     def F(digit): return draw(stream, digit*np.uint32(32) + r)  # no round shares its hashes with another
     if back: return (y + (b - F(x) % b)) % b, x, b, a
     return y, (x + F(y)) % a, b, a
-
-# %% ../nbs/03b_patterns.ipynb #few
-def few(*numbers: int) -> UInt32[np.ndarray, "n"]:
-    "A short list of numbers, as the hash wants them"
-    return np.array(numbers, np.uint32)
 
 # %% ../nbs/03b_patterns.ipynb #loops
 def _fori(start: int, stop: int, body: Callable, state):
@@ -428,10 +423,10 @@ def dice(
 
 # %% ../nbs/03b_patterns.ipynb #watts
 def threshold(
-    prob: float,
-) -> np.uint32:  # a draw below it comes up with probability `prob`
+    prob: Float[ArrayLike, "*shape"],
+) -> UInt32[np.ndarray, "*shape"]:  # a draw below it comes up with probability `prob`
     "`prob` in units of a draw"
-    return np.uint32(round(prob*2**31))
+    return np.rint(np.multiply(prob, 2**31)).astype(np.uint32)
 
 def watts_strogatz(
     n: int, half: int,      # neurons, and neighbours on each side

@@ -13,7 +13,7 @@ import jax, jax.numpy as jnp, numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Int32, Int64
 from .connect import CSR, check_prob, check_seed, draw, flag, spread, streams
 from .core import component, count, positive, real, settle, static
-from .patterns import asked_rows, synapse_list, take_rows
+from .patterns import asked_rows, synapse_list, take_rows, threshold
 
 # %% auto #0
 __all__ = ['Ranges', 'Term', 'geometry', 'check_ranges', 'axis_distance', 'Kernel', 'Decay', 'GaussianDecay', 'DOGDecay',
@@ -411,8 +411,7 @@ class DistanceProb:
         rows, found = asked_rows(type(self).__name__, rows, kernel.size[0]), []
         words = streams(spread(self.seed), rows.astype(np.uint32), np.zeros(1, np.uint32))
         for k, post, p in kernel.near(rows):
-            chance = np.rint(np.maximum(p, 0)*2**31).astype(np.uint32)
-            hit = draw((words[0][k, 0], words[1][k, 0]), post.astype(np.uint32)) < chance
+            hit = draw((words[0][k, 0], words[1][k, 0]), post.astype(np.uint32)) < threshold(np.maximum(p, 0))
             found.append((k[hit], post[hit]))
         k, post = map(np.concatenate, zip(*found)) if found else np.zeros((2, 0), int)
         return post.astype(np.int32), np.bincount(k, minlength=len(rows))

@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float
 from .core import component, count, decay, fits, positive, real, settle, static
 
 # %% auto #0
-__all__ = ['AlignPost', 'ExponState', 'Expon', 'DualExponState', 'DualExponV2', 'COBA', 'CUBA']
+__all__ = ['AlignPost', 'ExponState', 'Expon', 'DualExponState', 'DualExponV2', 'DeltaState', 'Delta', 'COBA', 'CUBA', 'MgBlock']
 
 # %% ../nbs/07_synapses.ipynb #protocol
 @runtime_checkable
@@ -139,6 +139,40 @@ class DualExponV2(_Synapse):
         "`A`, or what makes the peak 1"
         return _peak(self.tau_decay, self.tau_rise) if self.A is None else self.A
 
+# %% ../nbs/07_synapses.ipynb #delta-state
+@component
+class DeltaState:
+    "What arrived since the last decay, and what before it"
+    fresh: Float[Array, "*batch n"]  # mV
+    held: Float[Array, "*batch n"]   # mV, until the next delivery
+
+# %% ../nbs/07_synapses.ipynb #delta
+@component
+class Delta(_Synapse):
+    "A synapse without memory: each spike makes `V` jump by its weight (mV), in its own step alone"
+    size: int | None = static(default=None)  # post-synaptic neurons; a network fills it in
+
+    def __post_init__(self): self._check()
+
+    def init_state(self, key: Array | None = None, batch: tuple[int, ...] = ()) -> DeltaState:
+        "Nothing due"
+        del key
+        zeros = self._closed(batch, jnp.result_type(float))
+        return DeltaState(zeros, zeros)
+
+    def receive(self, s: DeltaState, add: Callable[[Array], Array]) -> DeltaState:
+        "More of this step; what an earlier step held is dropped"
+        return DeltaState(add(s.fresh), jnp.zeros_like(s.held))
+
+    def decay(self, s: DeltaState, dt: float) -> DeltaState:
+        "What was fresh is held until the next delivery"
+        del dt
+        return DeltaState(jnp.zeros_like(s.fresh), s.fresh)
+
+    def conductance(self, s: DeltaState) -> Float[Array, "*batch n"]:
+        "By how much `V` is to jump in this step, mV"
+        return s.fresh + s.held
+
 # %% ../nbs/07_synapses.ipynb #outs
 @component
 class COBA:
@@ -156,6 +190,29 @@ class CUBA:
         "The current; `V` is not used"
         del V
         return g
+
+# %% ../nbs/07_synapses.ipynb #mg
+@component
+class MgBlock:
+    "Conductance-based, with channels that magnesium plugs at low potentials: the current of NMDA receptors"
+    E: Float[Array, "#n"] = 0.         # reversal potential, mV
+    cc_Mg: Float[Array, "#n"] = 1.2    # concentration of magnesium outside, mM
+    alpha: Float[Array, "#n"] = .062   # steepness, 1/mV
+    beta: Float[Array, "#n"] = 3.57    # concentration that plugs half of them at `V_offset`, mM
+    V_offset: Float[Array, "#n"] = 0.  # shift along the axis of V, mV
+
+    def __post_init__(self):
+        settle(self, E=real('MgBlock: E (mV)', self.E), V_offset=real('MgBlock: V_offset (mV)', self.V_offset),
+               alpha=positive('MgBlock: alpha (1/mV)', self.alpha), beta=positive('MgBlock: beta (mM)', self.beta),
+               cc_Mg=real('MgBlock: cc_Mg (mM)', self.cc_Mg, '', 'non-negative and finite', lambda x: x >= 0))
+
+    def __call__(self, g: Float[Array, "*batch n"], V: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
+        "The current into a membrane at `V`"
+        return g*(self.E - V)*self.free(V)
+
+    def free(self, V: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
+        "The share of channels that are not plugged"
+        return 1/(1 + self.cc_Mg/self.beta*jnp.exp(self.alpha*(self.V_offset - V)))
 
 # %% ../nbs/07_synapses.ipynb #cite
 Expon.bibtex = """@inproceedings{wang2024differentiable,
@@ -177,3 +234,16 @@ COBA.bibtex = CUBA.bibtex = """@article{brette2007simulation,
   title = {Simulation of networks of spiking neurons: a review of tools and strategies},
   journal = {Journal of Computational Neuroscience}, volume = {23}, number = {3},
   pages = {349--398}, year = {2007}, doi = {10.1007/s10827-007-0038-6}}"""
+
+Delta.bibtex = """@article{brunel2000dynamics,
+  author = {Brunel, Nicolas},
+  title = {Dynamics of sparsely connected networks of excitatory and inhibitory spiking neurons},
+  journal = {Journal of Computational Neuroscience}, volume = {8}, number = {3},
+  pages = {183--208}, year = {2000}, doi = {10.1023/A:1008925309027}}"""
+
+MgBlock.bibtex = """@article{jahr1990voltage,
+  author = {Jahr, Craig E. and Stevens, Charles F.},
+  title = {Voltage dependence of {NMDA}-activated macroscopic conductances
+           predicted by single-channel kinetics},
+  journal = {Journal of Neuroscience}, volume = {10}, number = {9},
+  pages = {3178--3182}, year = {1990}, doi = {10.1523/JNEUROSCI.10-09-03178.1990}}"""
