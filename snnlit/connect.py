@@ -365,10 +365,12 @@ def dense_rows(
     table: UInt32[ArrayLike, "chunk"],
     keys: tuple[np.uint32, np.uint32],
     rows: Int32[Array, "rows"], num_post: int,  # any rows, traced or not, and their length
+    first: UInt32[Array, ""] | None = None,     # the post at which they begin; `None`: 0, with a chunk less to make
 ) -> Bool[Array, "rows num_post"]:
     "The mask of `rows`"
     table, size = jnp.asarray(table), len(table)
-    chunks = jnp.arange(-(-num_post//size), dtype=jnp.uint32)
+    chunks = jnp.arange(-(-num_post//size) + (first is not None), dtype=jnp.uint32)
+    if first is not None: chunks += first//size
     stream = streams(keys, rows.astype(jnp.uint32), chunks)
     r, c = jnp.arange(len(rows))[:, None], jnp.arange(len(chunks))
     def step(state):
@@ -379,7 +381,8 @@ def dense_rows(
     shape = len(rows), len(chunks)
     start = jnp.uint32(0), jnp.full(shape, -1, jnp.int32), jnp.zeros((*shape, size), bool)
     mask = jax.lax.while_loop(lambda state: (state[1] < size).any(), step, start)[2]
-    return mask.reshape(len(rows), -1)[:, :num_post]
+    start = 0 if first is None else first % size
+    return jax.lax.dynamic_slice_in_dim(mask.reshape(len(rows), -1), start, num_post, 1)
 
 # %% ../nbs/03_connect.ipynb #fixed-prob
 def check_prob(

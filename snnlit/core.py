@@ -14,7 +14,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 # %% auto #0
 __all__ = ['static', 'error_of', 'describe', 'component', 'settle', 'same', 'decay', 'relax', 'phi', 'whole_steps', 'delay_steps',
-           'held_steps', 'real', 'positive', 'fits', 'count', 'as_key', 'Cell', 'Layer', 'put', 'citation']
+           'held_steps', 'real', 'positive', 'number', 'fits', 'count', 'as_key', 'Cell', 'Layer', 'put', 'citation']
 
 # %% ../nbs/00_core.ipynb #error-of
 def error_of(
@@ -163,6 +163,11 @@ def real(
 def positive(name: str, value: ArrayLike, hint: str = '') -> Float[Array, "..."]:
     "`value` as a float array; `ValueError` unless all of it is finite and above zero"
     return real(name, value, hint, 'positive and finite', lambda x: x > 0)
+
+def number(name: str, value: ArrayLike, hint: str = '', check: Callable = real) -> Float[Array, ""]:
+    "`check(name, value, hint)`, by default `real`, for one number and no array"
+    if np.ndim(value): raise ValueError(f'{name} must be one number, got shape {np.shape(value)}. {hint}'.rstrip())
+    return check(name, value, hint)
 
 # %% ../nbs/00_core.ipynb #fits
 def fits(

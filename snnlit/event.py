@@ -4,6 +4,7 @@
 
 # %% ../nbs/04_event.ipynb #imports
 from __future__ import annotations
+from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 import warnings
@@ -15,8 +16,8 @@ from jaxtyping import Array, Bool, Float, Int32, Shaped, UInt8
 from .connect import row_of
 
 # %% auto #0
-__all__ = ['event_add_p', 'pack_bits_p', 'reference', 'portable', 'kernel_target', 'cpu', 'moves', 'at_rest', 'event_gather',
-           'event_add', 'pack_bits']
+__all__ = ['event_add_p', 'FORMS', 'pack_bits_p', 'reference', 'check_call', 'walk', 'portable', 'kernel_target', 'cpu', 'moves',
+           'at_rest', 'sum_of_parts', 'event_gather', 'event_pairs', 'leading', 'one_call', 'event_add', 'pack_bits']
 
 # %% ../nbs/04_event.ipynb #reference
 def reference(
@@ -37,22 +38,30 @@ def _kind_error(acc, s, weight) -> str | None:
     if s.dtype != jnp.bool_ and s.dtype != acc.dtype: return f'spikes are {s.dtype}'
     if s.dtype == jnp.int32: return 'spikes are int32'
 
-def _check(acc, s, indices, indptr, weight) -> None:
+def check_call(
+    name: str,                     # of the operator
+    acc, s, indices, indptr, weight,
+) -> None:
     "Raise unless shapes and dtypes fit, without a look at the values"
     wrong = _kind_error(acc, s, weight)
     if wrong: raise TypeError(
-        f'event_add: {wrong}. Spikes are bool, or of the float dtype that weight and '
+        f'{name}: {wrong}. Spikes are bool, or of the float dtype that weight and '
         'accumulator share; fixed point is bool spikes with int32 weights and accumulator.')
     if s.shape != (*acc.shape[:-1], indptr.size - 1):
-        raise ValueError(f'event_add: spikes must have shape {(*acc.shape[:-1], indptr.size - 1)} '
+        raise ValueError(f'{name}: spikes must have shape {(*acc.shape[:-1], indptr.size - 1)} '
                          f'(batch axes of the accumulator, then pre neurons), got {s.shape}.')
     if weight.shape not in ((1,), indices.shape):
-        raise ValueError(f'event_add: weight must be one number or one per synapse {indices.shape}, '
+        raise ValueError(f'{name}: weight must be one number or one per synapse {indices.shape}, '
                          f'got shape {weight.shape}.')
 
 # %% ../nbs/04_event.ipynb #portable
-def portable(acc, s, indices, indptr, weight, block=1024):
-    "Equation (1) over the synapses of active rows, in plain JAX; arguments as in `reference`"
+def walk(
+    acc: Shaped[Array, "*batch m"], s: Shaped[Array, "*batch n"],
+    end_of: Callable[[Array], Array],   # the place in the accumulator at which some synapses end
+    indptr: Int32[Array, "n+1"], weight: Shaped[Array, "#nnz"],
+    block: int = 1024,                  # synapses at a time
+) -> Shaped[Array, "*batch m"]:
+    "Equation (1) over the synapses of active rows, in plain JAX"
     flat_s, n, m = s.reshape(-1), s.shape[-1], acc.shape[-1]
     fan_out = jnp.tile(jnp.diff(indptr), s.size//n)
     ends = jnp.cumsum(jnp.where(flat_s != 0, fan_out, 0))
@@ -62,10 +71,13 @@ def portable(acc, s, indices, indptr, weight, block=1024):
         row = jnp.minimum(jnp.searchsorted(ends, position, side='right'), s.size - 1)
         synapse = indptr[row % n + 1] - (ends[row] - position)
         w = weight[0] if weight.size == 1 else weight[synapse]
-        target = jnp.where(position < ends[-1], row//n*m + indices[synapse], acc.size)
+        target = jnp.where(position < ends[-1], row//n*m + end_of(synapse), acc.size)
         return start + block, acc.at[target].add(flat_s[row].astype(w.dtype)*w, mode='drop')
-    if not indices.size: return acc
     return lax.while_loop(lambda c: c[0] < ends[-1], turn, (0, acc.reshape(-1)))[1].reshape(acc.shape)
+
+def portable(acc, s, indices, indptr, weight):
+    "`walk` along the list of targets; arguments as in `reference`"
+    return walk(acc, s, lambda synapse: indices[synapse], indptr, weight) if indices.size else acc
 
 # %% ../nbs/04_event.ipynb #lowering-code
 def kernel_target(make, *args) -> str | None:
@@ -88,6 +100,7 @@ def cpu(acc, s, indices, indptr, weight):
 
 # %% ../nbs/04_event.ipynb #primitive-code
 event_add_p = Primitive('event_add')
+FORMS = 'auto', 'portable', 'reference'  # that the operators of this package have
 
 @partial(jax.jit, static_argnames='form')
 def _eager(acc, s, indices, indptr, weight, form):
@@ -112,17 +125,21 @@ def at_rest(x):
     "The tangent of what does not move"
     return ad.Zero(jax.typeof(x).to_tangent_aval())
 
-def _jvp(primals, tangents, *, form):
-    acc, s, indices, indptr, weight = primals
-    d_acc, d_s, _, _, d_weight = tangents
-    out = event_add_p.bind(*primals, form=form)
-    if not any(map(moves, (d_acc, d_s, d_weight))): return out, at_rest(out)
-    d_out = d_acc if moves(d_acc) else jnp.zeros_like(acc)
-    if moves(d_s): d_out = event_add_p.bind(d_out, d_s, indices, indptr, weight, form=form)
-    if moves(d_weight): d_out = event_add_p.bind(d_out, s, indices, indptr, d_weight, form=form)
-    return out, d_out
+def sum_of_parts(
+    p: Primitive,   # whose first argument is added to what is linear in each of some others
+    *factors: int,  # which
+) -> Callable:
+    "The JVP of `p`: `p` itself, once for each factor that moves"
+    def rule(primals, tangents, **params):
+        out, (d, *_) = p.bind(*primals, **params), tangents
+        if not any(moves(tangents[k]) for k in (0, *factors)): return out, at_rest(out)
+        d = d if moves(d) else jnp.zeros_like(out)
+        for k in factors:
+            if moves(tangents[k]): d = p.bind(d, *primals[1:k], tangents[k], *primals[k + 1:], **params)
+        return out, d
+    return rule
 
-ad.primitive_jvps[event_add_p] = _jvp
+ad.primitive_jvps[event_add_p] = sum_of_parts(event_add_p, 1, 4)
 
 # %% ../nbs/04_event.ipynb #transpose-code
 def event_gather(
@@ -134,7 +151,12 @@ def event_gather(
     zeros = jnp.zeros((*x.shape[:-1], indptr.size - 1), x.dtype)
     return zeros.at[..., rows].add(x[..., indices]*weight, indices_are_sorted=True)
 
-def _pairs(x, s, indices, indptr, one_weight):
+def event_pairs(
+    x: Float[Array, "*batch m"], s: Shaped[Array, "*batch n"],   # values of both sides
+    indices: Int32[Array, "nnz"], indptr: Int32[Array, "n+1"],
+    one_weight: bool,                                            # do all synapses share it?
+) -> Float[Array, "#nnz"]:
+    "For each synapse what its two ends have in common, `s[i]*x[j]`, summed over the batch"
     each = x[..., indices]*s[..., row_of(indptr, indices.size)].astype(x.dtype)
     return each.sum(keepdims=True).reshape(1) if one_weight else each.sum(tuple(range(each.ndim - 1)))
 
@@ -145,24 +167,30 @@ def _transpose(cotangent, acc, s, indices, indptr, weight, *, form):
         return zero[0], zero[1], None, None, zero[2]
     return (cotangent if need[0] else None,
             event_gather(cotangent, indices, indptr, weight) if need[1] else None, None, None,
-            _pairs(cotangent, s, indices, indptr, weight.aval.shape == (1,)) if need[2] else None)
+            event_pairs(cotangent, s, indices, indptr, weight.aval.shape == (1,)) if need[2] else None)
 
 ad.primitive_transposes[event_add_p] = _transpose
 
 # %% ../nbs/04_event.ipynb #batching-code
-def _batch(args, axes, *, form):
-    acc, s, indices, indptr, weight = args
-    size = next(x.shape[a] for x, a in zip(args, axes) if a is not None)
-    def spread(x, axis):
-        if axis is None: return jnp.broadcast_to(x, (size, *x.shape))
-        return jnp.moveaxis(x, axis, 0)
-    acc, s = spread(acc, axes[0]), spread(s, axes[1])
-    if all(a is None for a in axes[2:]):
-        return event_add_p.bind(acc, s, indices, indptr, weight, form=form), 0
-    rest = [spread(x, a) for x, a in zip(args[2:], axes[2:])]
-    return lax.map(lambda each: event_add_p.bind(*each, form=form), (acc, s, *rest)), 0
+def leading(x: Array, axis: int | None, size: int) -> Array:
+    "`x` with its batch axis in front, made if there is none"
+    return jnp.broadcast_to(x, (size, *x.shape)) if axis is None else jnp.moveaxis(x, axis, 0)
 
-batching.primitive_batchers[event_add_p] = _batch
+def one_call(
+    p: Primitive,  # its first two arguments take any number of leading axes
+) -> Callable:
+    "The batching rule of `p`"
+    def rule(args, axes, **params):
+        size = next(x.shape[a] for x, a in zip(args, axes) if a is not None)
+        both = [leading(x, a, size) for x, a in zip(args[:2], axes)]
+        if all(a is None for a in axes[2:]): out = p.bind(*both, *args[2:], **params)
+        else:
+            rest = [leading(x, a, size) for x, a in zip(args[2:], axes[2:])]
+            out = lax.map(lambda each: p.bind(*each, **params), (*both, *rest))
+        return out, [0]*len(out) if p.multiple_results else 0
+    return rule
+
+batching.primitive_batchers[event_add_p] = one_call(event_add_p)
 
 # %% ../nbs/04_event.ipynb #event-add
 def event_add(
@@ -174,10 +202,9 @@ def event_add(
     *, form: str = 'auto',                    # or 'portable', or 'reference'; all compute the same
 ) -> Shaped[Array, "*batch m"]:
     "`acc + s @ W`, touching only the rows of `W` whose neuron fired; in place where JAX allows"
-    if form not in ('auto', 'portable', 'reference'):
-        raise ValueError(f"event_add: form must be 'auto', 'portable' or 'reference', got {form!r}.")
+    if form not in FORMS: raise ValueError(f'event_add: form must be one of {", ".join(FORMS)}, got {form!r}.')
     weight = weight.reshape(1) if weight.ndim == 0 else weight
-    _check(acc, s, indices, indptr, weight)
+    check_call('event_add', acc, s, indices, indptr, weight)
     return event_add_p.bind(acc, s, indices, indptr, weight, form=form)
 
 # %% ../nbs/04_event.ipynb #pack

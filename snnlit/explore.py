@@ -8,17 +8,23 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import wraps
 from inspect import signature
-from typing import TYPE_CHECKING, TypeVar
-import numpy as np
-from jaxtyping import Float
-from .core import real
-from .plot import kernel
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+import jax, numpy as np
+from jax.scipy.stats import binom
+from jaxtyping import Bool, Float
+from .connect import CSR, FixedProb
+from .core import count, real
+from .justintime import EventJitFPHomoLinear
+from .layers import CSCLinear, CSRLinear, Dense, EventCSRLinear, MaskedLinear, Weighted
+from .plot import BLUE, GREY, ORANGE, kernel, legend, panel
 from .space import Decay, DOGDecay, GaussianDecay, geometry
 if TYPE_CHECKING: from ipywidgets import Widget, interactive
 else: Widget, interactive = TypeVar('Widget'), TypeVar('interactive')  # names for signatures only
 
 # %% auto #0
-__all__ = ['explorer', 'controls', 'draw_kernel', 'kernels']
+__all__ = ['explorer', 'controls', 'draw_kernel', 'kernels', 'Delivery', 'draw_layers', 'layers']
 
 # %% ../nbs/16_explore.ipynb #control
 def _control(value, label: str, *form) -> Widget:
@@ -119,3 +125,115 @@ def kernels() -> interactive:
     for name in ('far', 'minus'):
         dlink((hands['kind'], 'value'), (hands[name], 'disabled'), lambda kind: kind == _KINDS[0])
     return box
+
+# %% ../nbs/16_explore.ipynb #in-form
+_WEIGHT, _SEED = .5, 1  # sums of halves are exact, in whatever order a form adds them
+_FORMS = {each.__name__: each for each in
+          (Dense, MaskedLinear, CSRLinear, CSCLinear, EventCSRLinear, EventJitFPHomoLinear)}
+
+def _in_form(form: str, conn: CSR, prob: float) -> Weighted:
+    "The pattern `conn`, which has been drawn with `prob`, as a layer"
+    n = conn.num_pre
+    if form == 'Dense': return Dense(n, n, conn.to_dense(_WEIGHT), None)
+    if form == 'EventJitFPHomoLinear': return EventJitFPHomoLinear(n, n, prob, _WEIGHT, seed=_SEED)
+    return _FORMS[form](conn, _WEIGHT)
+
+def _firing(neurons: int, active: float) -> Bool[np.ndarray, "neurons"]:
+    "Who fires: `active` per cent; a larger share includes a smaller one"
+    order = np.random.default_rng(_SEED).permutation(neurons)
+    return order < round(neurons*active/100)
+
+# %% ../nbs/16_explore.ipynb #read
+def _read(conn: CSR, fired: Bool[np.ndarray, "pre"]) -> dict[str, int]:
+    "How many weights each form reads"
+    of_fired = int(np.asarray(conn.out_degrees())[fired].sum())
+    return dict(zip(_FORMS, [conn.num_pre*conn.num_post]*2 + [conn.nnz]*2 + [of_fired]*2))
+
+_call = jax.jit(lambda layer, x: layer(x))
+
+def _milliseconds(layer: Weighted, fired: Bool[np.ndarray, "pre"], calls: int = 9) -> float:
+    "Median time of a compiled call"
+    def timed():
+        begin = perf_counter()
+        _call(layer, fired).block_until_ready()
+        return 1000*(perf_counter() - begin)
+    timed()  # compiles
+    return median(timed() for _ in range(calls))
+
+# %% ../nbs/16_explore.ipynb #layers-panels
+def _corner(ax, conn: CSR, fired: Bool[np.ndarray, "pre"], side: int = 80) -> None:
+    "The synapses between the first neurons; rows of those that fired are tinted"
+    from matplotlib.colors import ListedColormap
+    n = min(side, conn.num_pre)
+    pre, post = np.asarray(conn.sources()), np.asarray(conn.indices)
+    near = (pre < n) & (post < n)
+    picture = np.tile(2*fired[:n, None], n)
+    picture[pre[near], post[near]] += 1
+    ax.imshow(picture, cmap=ListedColormap(['white', '#bbbbbb', '#dcecf7', BLUE]), vmin=0, vmax=3)
+    panel(f'{fired[:n].sum()} of the first {n} fired', 'post-synaptic neuron', 'pre-synaptic neuron', ax=ax)
+
+def _drives(ax, drive: Float[np.ndarray, "post"], fired: int, prob: float) -> None:
+    "How many neurons receive how much, and the law"
+    mean, reach = fired*prob, 6*(fired*prob*(1 - prob))**.5 + 1
+    found = np.bincount(np.rint(drive/_WEIGHT).astype(int), minlength=int(mean + reach) + 1)
+    m = np.arange(found.size)
+    panel(f'mean {drive.mean():.2f}, by the law {mean*_WEIGHT:.2f}', 'drive', 'post-synaptic neurons', ax=ax,
+          xlim=((max(mean - reach, 0) - .7)*_WEIGHT, (m[-1] + .7)*_WEIGHT))
+    ax.bar(m*_WEIGHT, found, width=.8*_WEIGHT, color=BLUE, alpha=.5, label='found')
+    ax.plot(m*_WEIGHT, drive.size*binom.pmf(m, fired, prob), 'o', ms=3, color=ORANGE, label='binomial')
+    legend(ax)
+
+def _compared(ax, found: dict[str, float], form: str, timed: bool) -> None:
+    "What each form takes, on an axis that is the same for all settings; `form` in colour"
+    low, high, label = (.005, 2000, 'time per call (ms)') if timed else (.5, 4e7, 'weights read per step')
+    title = f'{found[form]:.2g} ms per call' if timed else f'{found[form]:,} weights read'
+    panel(title, label, ax=ax, xscale='log', xlim=(low, high))
+    colours = [ORANGE if name == form else GREY for name in found]
+    ax.hlines([*found], low, [*found.values()], color=colours, lw=1)
+    ax.scatter([*found.values()], [*found], color=colours)
+    ax.set_ylim(len(found) - .5, -.5)  # the first on top
+
+# %% ../nbs/16_explore.ipynb #draw-layers
+class Delivery(NamedTuple):
+    "What a step of spikes came to"
+    drive: Float[np.ndarray, "neurons"]  # what each post-synaptic neuron receives
+    fired: int     # neurons
+    synapses: int  # in the matrix
+    read: int      # weights that the form reads
+    nbytes: int    # that it holds
+
+def draw_layers(
+    prob: float = .1,              # of a connection from one neuron to another
+    neurons: int = 1000,           # pre-synaptic, and as many post-synaptic
+    active: float = 5.,            # neurons that fire in the step, per cent
+    form: str = 'EventCSRLinear',  # the layer
+    timed: bool = False,           # measure all forms?
+) -> Delivery:
+    "Draw a random matrix, the drive that it delivers, and what the forms read for it or how long they take"
+    import matplotlib.pyplot as plt
+    if form not in _FORMS: raise ValueError(f'draw_layers: form must be one of {tuple(_FORMS)}, got {form!r}.')
+    count('draw_layers: neurons', neurons)
+    real('draw_layers: active (per cent)', active, '', 'from 0 to 100', lambda x: abs(x - 50) <= 50)
+    conn, x = FixedProb(prob, seed=_SEED)(neurons, neurons), _firing(neurons, active)
+    layer, read, fired = _in_form(form, conn, prob), _read(conn, x), int(x.sum())
+    drive = np.asarray(_call(layer, x))
+    times = {name: _milliseconds(_in_form(name, conn, prob), x) for name in _FORMS} if timed else None
+    figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.2), dpi=100, layout='constrained', width_ratios=(3, 3, 2.4))
+    _corner(axes[0], conn, x)
+    _drives(axes[1], drive, fired, prob)
+    _compared(axes[2], times or read, form, timed)
+    figure.suptitle(f'{form}: {fired:,} of {neurons:,} neurons fired, {conn.nnz:,} synapses, '
+                    f'{layer.nbytes/2**10:,.0f} KiB held', x=.01, ha='left', fontsize=10.5)
+    return Delivery(drive, fired, conn.nnz, read[form], layer.nbytes)
+
+# %% ../nbs/16_explore.ipynb #layers
+_LAYERS = {
+    'prob': ('probability', 0., .3, .01),
+    'neurons': ('neurons', [('200', 200), ('1,000', 1000), ('4,000', 4000)]),
+    'active': ('active neurons (%)', 0., 20., .5),
+    'form': ('form', tuple(_FORMS)),
+    'timed': ('measure the time',)}
+
+def layers() -> interactive:
+    "Explore what each form of one random matrix reads, delivers and costs"
+    return explorer(draw_layers, _LAYERS)

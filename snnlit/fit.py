@@ -8,7 +8,7 @@ from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 import jax, jax.numpy as jnp
 from jax.scipy.linalg import cholesky, solve_triangular
-from jaxtyping import Array, ArrayLike, Bool, Float
+from jaxtyping import Array, ArrayLike, Float
 from .core import component, count, positive, put, real, settle
 
 # %% auto #0
@@ -37,24 +37,43 @@ def not_less_than_zero(name: str, value: Float[ArrayLike, ""]) -> Float[Array, "
     if value.ndim: raise ValueError(f'{name} must be one number, got shape {value.shape}.')
     return value
 
-# %% ../nbs/13_fit.ipynb #exact
+# %% ../nbs/13_fit.ipynb #directions
 _mul = partial(jnp.matmul, precision='highest')  # accelerators would round float32 to 10 or 7 bits here
 
-def _ones(X: Float[Array, "*batch feature"]) -> Float[Array, "*batch feature+1"]:
-    "A feature that is always 1, in front of the others"
-    return jnp.concatenate([jnp.ones_like(X[..., :1]), X], -1)
+@jax.custom_batching.sequential_vmap  # in turn: many at once can leave XLA's threads waiting for each other
+def _factors(
+    X: Float[Array, "sample feature"], alpha: Float[Array, ""],
+) -> tuple[Float[Array, "feature direction"], Float[Array, "row direction"], Float[Array, "direction direction"]]:
+    "`V`, `Q` and `R` of equation (3); a direction without a weight is a column of zeros in `V`"
+    _, s, Vt = jnp.linalg.svd(X, full_matrices=False)
+    void = (s <= 10*jnp.finfo(s.dtype).eps*s[0]) & (alpha == 0)
+    V = jnp.where(void, 0, Vt.T)
+    return V, *jnp.linalg.qr(jnp.concatenate([_mul(X, V), jnp.diag(jnp.sqrt(alpha + void))]))
 
+# %% ../nbs/13_fit.ipynb #exact
 @jax.jit
 def _ridge(
     X: Float[Array, "sample feature"], Y: Float[Array, "sample output"], alpha: Float[Array, ""],
 ) -> Float[Array, "feature output"]:
-    "Equation (2)"
-    U, s, Vt = jnp.linalg.svd(X, full_matrices=False)
-    known = (s > 10*jnp.finfo(s.dtype).eps*s[0]) | (alpha > 0)
-    gain = jnp.where(known, s, 0)/jnp.where(known, s**2 + alpha, 1)
-    return _mul(Vt.T, gain[:, None]*_mul(U.T, Y))
+    "Equation (1) without a bias: (3), and a correction by (4)"
+    (T, F), (V, Q, R) = X.shape, _factors(*jax.lax.stop_gradient((X, alpha)))
+    def answer(Y, C):
+        along = _mul(V.T, C)
+        W = _mul(V, solve_triangular(R, _mul(Q[:T].T, Y) - solve_triangular(R, along, trans=1)))
+        return W if T >= F else W - (C - _mul(V, along))/jnp.where(alpha > 0, alpha, jnp.inf)
+    def solve(_, target):
+        Y, C = target[:T], target[T:]
+        W = answer(Y, C)
+        W += answer(Y - _mul(X, W), C + alpha*W)
+        return jnp.concatenate([Y - _mul(X, W), W])
+    def system(x): return jnp.concatenate([x[:T] + _mul(X, x[T:]), _mul(X.T, x[:T]) - alpha*x[T:]])
+    return jax.lax.custom_linear_solve(system, jnp.pad(Y, ((0, F), (0, 0))), solve, symmetric=True)[T:]
 
 # %% ../nbs/13_fit.ipynb #offline
+def _ones(X: Float[Array, "*batch feature"]) -> Float[Array, "*batch feature+1"]:
+    "A feature that is always 1, in front of the others"
+    return jnp.concatenate([jnp.ones_like(X[..., :1]), X], -1)
+
 class Readout(NamedTuple):
     "What a linear read-out needs: `x @ W + b`"
     W: Float[Array, "feature output"]
@@ -89,7 +108,7 @@ class FitRule(Protocol):
 
 @component
 class LMS:
-    "Least mean squares: down the slope, equation (3)"
+    "Least mean squares: down the slope, equation (5)"
     rate: Float[ArrayLike, ""]  # step size; stable below 2 by the largest eigenvalue of `h.T @ h`, on average
 
     def __post_init__(self): settle(self, rate=positive('LMS: rate', self.rate))
@@ -104,7 +123,7 @@ class RLSState:
 
 @component
 class RLS:
-    "Recursive least squares, equation (5): ridge regression on all that was seen, after every step"
+    "Recursive least squares, equation (7): ridge regression on all that was seen, after every step"
     alpha: Float[ArrayLike, ""] = 1.  # price of squared weights; small learns fast
 
     def __post_init__(self): settle(self, alpha=positive('RLS: alpha', self.alpha, 'P starts as 1/alpha.'))
@@ -114,9 +133,9 @@ class RLS:
         return RLSState(eye/self.alpha.astype(eye.dtype))
 
     def update(self, s: RLSState, h, error):
-        hP = _mul(h, s.P)
-        L = cholesky(jnp.eye(len(h), dtype=hP.dtype) + _mul(hP, h.T), lower=True)
-        A = solve_triangular(L, hP, lower=True)
+        Ph = _mul(s.P, h.T)
+        L = cholesky(jnp.eye(len(h), dtype=Ph.dtype) + _mul(h, Ph), lower=True)
+        A = solve_triangular(L, Ph.T, lower=True)
         return RLSState(s.P - _mul(A.T, A)), -_mul(A.T, solve_triangular(L, error, lower=True))
 
 # %% ../nbs/13_fit.ipynb #weights
@@ -175,15 +194,15 @@ def online(
     return Learnt(out, W, None, state) if b is None else Learnt(out, W[1:], W[0], state)
 
 # %% ../nbs/13_fit.ipynb #with-weights
-_Layer = TypeVar('_Layer')  # any component with fields `W` and `b`
+_Layer = TypeVar('_Layer')  # any component with a field `W` or `weight`, and perhaps `b`
 
 def with_weights(
-    layer: _Layer,                            # a read-out with fields `W` and `b`
+    layer: _Layer,                            # a read-out whose field `W`, or else `weight`, is a matrix
     W: Float[ArrayLike, "feature output"],
     b: Float[ArrayLike, "output"] | None = None,
 ) -> _Layer:
     "A copy of `layer` with these weights, and this bias unless it is `None`"
-    for name, value in (('W', W), ('b', b)):
+    for name, value in (('W' if hasattr(layer, 'W') else 'weight', W), ('b', b)):
         if value is None: continue
         old = getattr(layer, name, None)
         if old is None or old.shape != jnp.shape(value):

@@ -15,8 +15,8 @@ from jaxtyping import Array, ArrayLike, Float, Int32
 from .core import as_key, component, count, fits, positive, real, settle, static
 
 # %% auto #0
-__all__ = ['Initializer', 'as_shape', 'as_float', 'asked', 'Law', 'not_negative', 'Constant', 'OneInit', 'ZeroInit', 'Identity',
-           'Normal', 'Uniform', 'TruncatedNormal', 'LogNormal', 'Gamma', 'Exponential', 'DiscreteUniform',
+__all__ = ['Initializer', 'as_shape', 'as_float', 'asked', 'Law', 'not_negative', 'ordered', 'Constant', 'OneInit', 'ZeroInit',
+           'Identity', 'Normal', 'Uniform', 'TruncatedNormal', 'LogNormal', 'Gamma', 'Exponential', 'DiscreteUniform',
            'VarianceScaling', 'LecunNormal', 'LecunUniform', 'XavierNormal', 'XavierUniform', 'KaimingNormal',
            'KaimingUniform', 'Orthogonal', 'by_keyword', 'parameter', 'FunctionInit', 'as_initializer']
 
@@ -93,7 +93,11 @@ def not_negative(name: str, value: ArrayLike, hint: str = '') -> Float[Array, ".
 def _deviation(name: str, value: ArrayLike) -> Float[Array, "..."]:
     return not_negative(name, value, 'It is a standard deviation.')
 
-def _ordered(law: Law, low: str, high: str, strict: bool = False) -> None:
+def ordered(
+    law,                    # any component
+    low: str, high: str,    # two of its fields
+    strict: bool = False,   # must they differ?
+) -> None:
     "`ValueError` unless one field is at most the other, or below it if `strict`"
     values = getattr(law, low), getattr(law, high)
     if any(isinstance(x, jax.core.Tracer) for x in values): return
@@ -161,7 +165,7 @@ class Uniform(Law):
 
     def __post_init__(self):
         super().__post_init__()
-        _ordered(self, 'min_val', 'max_val')
+        ordered(self, 'min_val', 'max_val')
 
     def draw(self, key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Float[Array, "*shape"]:
         "Equation (2)"
@@ -195,7 +199,7 @@ class TruncatedNormal(Law):
 
     def __post_init__(self):
         super().__post_init__()
-        _ordered(self, 'lower', 'upper', strict=True)
+        ordered(self, 'lower', 'upper', strict=True)
         if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(self)): return
         a, b = self.standard(self.lower), self.standard(self.upper)
         for z in np.maximum(a, -b)[np.maximum(a, -b) > 12]:
@@ -275,7 +279,7 @@ class DiscreteUniform(Law):
 
     def __post_init__(self):
         super().__post_init__()
-        _ordered(self, 'min_val', 'max_val')
+        ordered(self, 'min_val', 'max_val')
 
     def __call__(self, shape: int | tuple[int, ...], dtype: jnp.dtype | None = None, *,
                  key: Array | None = None) -> Int32[Array, "*shape"]:

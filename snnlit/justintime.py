@@ -11,16 +11,18 @@ import jax, jax.numpy as jnp, numpy as np
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jaxtyping import Array, ArrayLike, Float, Int32, Shaped, UInt32
-from .connect import CSR, FixedProb, check_prob, check_seed, dense_rows, draw, flag, guide_table, spread, streams
-from .core import component, count, describe, real, settle, static
-from .event import at_rest, kernel_target, moves
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Int32, Shaped, UInt16, UInt32
+from .connect import CSR, FixedProb, check_prob, check_seed, dense_rows, draw, flag, guide_table, spread, streams, thumbnail
+from .core import component, count, describe, number, settle, static
+from .event import FORMS, kernel_target, leading, one_call, sum_of_parts
+from .initialize import not_negative, ordered
+from .layers import Weighted, check_input, no_integers
 
 # %% auto #0
-__all__ = ['LEVELS', 'KINDS', 'grow_add_p', 'quantiles', 'stretched', 'places', 'grown_rows', 'block_sum', 'grow_reference',
-           'grow_portable', 'grow_cpu', 'pattern_tables', 'grow_add', 'JustInTime', 'JitFPHomoLinear',
-           'JitFPUniformLinear', 'JitFPNormalLinear', 'EventJitFPHomoLinear', 'EventJitFPUniformLinear',
-           'EventJitFPNormalLinear']
+__all__ = ['LEVELS', 'KINDS', 'grow_add_p', 'quantiles', 'stretched', 'begins', 'pair_draws', 'weight_place', 'delay_of',
+           'grown_rows', 'block_sum', 'grow_reference', 'grow_portable', 'grow_cpu', 'pattern_tables', 'grow_add',
+           'grow_later', 'JustInTime', 'JitFPHomoLinear', 'JitFPUniformLinear', 'JitFPNormalLinear',
+           'EventJitFPHomoLinear', 'EventJitFPUniformLinear', 'EventJitFPNormalLinear']
 
 # %% ../nbs/05b_justintime.ipynb #quantiles
 LEVELS = 4096  # values that a weight can have
@@ -43,20 +45,36 @@ def stretched(
 # %% ../nbs/05b_justintime.ipynb #reference
 KINDS = 'pre', 'post', 'values'  # s, x and v of equation (2)
 
-def places(
-    keys: UInt32[Array, "5"],
+def begins(keys: UInt32[Array, "keys"]) -> tuple[UInt32[Array, ""], UInt32[Array, ""]]:
+    "The neurons, pre and post, at which a part of a matrix begins; that of a whole one is not among its keys"
+    return (keys[5], keys[6]) if keys.size > 5 else (jnp.uint32(0), jnp.uint32(0))
+
+def pair_draws(
+    keys: UInt32[Array, "keys"],
     pre: Int32[Array, "*#shape"], post: Int32[Array, "*#shape"],  # neurons
-) -> Int32[Array, "*shape"]:
-    "The number of the value that each pair has"
-    words = streams((keys[2], keys[3]), pre.ravel().astype(jnp.uint32), jnp.zeros(1, jnp.uint32))
-    return (draw([word.reshape(pre.shape) for word in words], post.astype(jnp.uint32)) >> 19).astype(jnp.int32)
+) -> UInt32[Array, "*shape"]:
+    "The draw of each pair: its first twelve bits choose a weight, the next twelve a delay"
+    pre, post = (x.astype(jnp.uint32) + first for x, first in zip((pre, post), begins(keys)))
+    words = streams((keys[2], keys[3]), pre.ravel(), jnp.zeros(1, jnp.uint32))
+    return draw([word.reshape(pre.shape) for word in words], post)
+
+def weight_place(h: UInt32[Array, "*shape"]) -> Int32[Array, "*shape"]: return (h >> 19).astype(jnp.int32)
+
+def delay_of(h: UInt32[Array, "*shape"], delays: UInt16[Array, "#4096"]) -> Int32[Array, "*shape"]:
+    return delays[(h >> 7) & (LEVELS - 1) if delays.size > 1 else jnp.zeros_like(h)].astype(jnp.int32)
 
 def grown_rows(
-    table: UInt32[Array, "chunk"], keys: UInt32[Array, "5"], rows: Int32[Array, "rows"], num_post: int,
-) -> Shaped[Array, "rows post"]:
-    "Rows of the pattern, as a mask"
-    mask = dense_rows(table, (keys[0], keys[1]), rows, num_post)
-    return mask & ((keys[4] != 0) | (jnp.arange(num_post) != rows[:, None]))
+    table: UInt32[Array, "chunk"], keys: UInt32[Array, "keys"], delays: UInt16[Array, "#4096"], head: Int32[Array, ""],
+    rows: Int32[Array, "rows"], num_post: int, slots: int,
+) -> tuple[Bool[Array, "rows slots*post"], Int32[Array, "rows slots*post"]]:
+    "Where there are synapses, and the numbers of their values; for some rows, and each slot of the ring"
+    h = pair_draws(keys, rows[:, None], jnp.arange(num_post))
+    pre, post = (x.astype(jnp.uint32) + first for x, first in zip((rows, jnp.arange(num_post)), begins(keys)))
+    mask = dense_rows(table, (keys[0], keys[1]), pre, num_post, keys[6] if keys.size > 5 else None)
+    mask = mask & ((keys[4] != 0) | (post != pre[:, None]))
+    slot = (head % slots + delay_of(h, delays)) % slots
+    mask = mask[:, None] & (slot[:, None] == jnp.arange(slots)[:, None])
+    return mask.reshape(len(rows), -1), jnp.tile(weight_place(h), (1, slots))
 
 def block_sum(acc, a, b, mask, q, out):
     "One of the sums over some rows, whose pattern is `mask` and whose values have the numbers `q`"
@@ -68,21 +86,21 @@ def block_sum(acc, a, b, mask, q, out):
     W = jnp.where(mask, b[0] if b.size == 1 else b[q], 0)
     return acc + product(a, W if out == 'post' else W.T)
 
-def grow_reference(acc, a, b, table, guide, keys, *, out, n, m):
+def grow_reference(acc, a, b, table, guide, keys, delays, head, *, out, n, m, slots):
     "Equation (2) with the whole matrix: to check the other forms against"
-    rows = jnp.arange(n)
-    return block_sum(acc, a, b, grown_rows(table, keys, rows, m), places(keys, rows[:, None], jnp.arange(m)), out)
+    return block_sum(acc, a, b, *grown_rows(table, keys, delays, head, jnp.arange(n), m, slots), out)
 
 # %% ../nbs/05b_justintime.ipynb #portable
-def grow_portable(acc, a, b, table, guide, keys, *, out, n, m):
+def grow_portable(acc, a, b, table, guide, keys, delays, head, *, out, n, m, slots):
     "Equation (2), block by block; arguments as in `grow_reference`"
-    size = min(n, max(1, 2**20//m))
+    size = min(n, max(1, 2**20//(m*slots)))
     blocks = -(-n//size)
     def padded(x): return jnp.pad(x, [(0, 0)]*(x.ndim - 1) + [(0, blocks*size - n)])
     def part(x, k): return lax.dynamic_slice_in_dim(x, k*size, size, axis=-1)
     def rows_of(k):
         rows = k*size + jnp.arange(size)
-        return grown_rows(table, keys, rows, m) & (rows < n)[:, None], places(keys, rows[:, None], jnp.arange(m))
+        mask, q = grown_rows(table, keys, delays, head, rows, m, slots)
+        return mask & (rows < n)[:, None], q
     def send(k, acc):
         some = part(s, k)
         return lax.cond((some != 0).any(), lambda acc: block_sum(acc, some, b, *rows_of(k), out), lambda acc: acc, acc)
@@ -96,34 +114,25 @@ def grow_portable(acc, a, b, table, guide, keys, *, out, n, m):
 # %% ../nbs/05b_justintime.ipynb #primitive
 grow_add_p = Primitive('grow_add')
 
-def grow_cpu(acc, a, b, table, guide, keys, *, out, n, m):
+def grow_cpu(acc, a, b, table, guide, keys, delays, head, *, out, n, m, slots):
     "Equation (2) by the compiled loops, in place; arguments as in `grow_reference`"
     from snnlit.regrow import grow_target
     name = kernel_target(grow_target, out, a.dtype, b.dtype, acc.dtype)
-    if name is None: return grow_portable(acc, a, b, table, guide, keys, out=out, n=n, m=m)
+    if name is None: return grow_portable(acc, a, b, table, guide, keys, delays, head, out=out, n=n, m=m, slots=slots)
     same_place = jax.ShapeDtypeStruct(acc.shape, acc.dtype)
     return jax.ffi.ffi_call(name, same_place, input_output_aliases={0: 0})(
-        acc, a, b, table, guide, keys, jnp.array([n, m], jnp.int32))
+        acc, a, b, table, guide, jnp.pad(keys, (0, 7 - keys.size)), delays, head, jnp.array([n, m, slots], jnp.int32))
 
 def _lower(*args, form, fast=grow_portable, **sizes):
     return {'auto': fast, 'portable': grow_portable, 'reference': grow_reference}[form](*args, **sizes)
 
-_eager = partial(jax.jit, static_argnames=('form', 'out', 'n', 'm'))(lambda *args, **kw: grow_add_p.bind(*args, **kw))
+_eager = partial(jax.jit, static_argnames=('form', 'out', 'n', 'm', 'slots'))(lambda *args, **kw: grow_add_p.bind(*args, **kw))
 grow_add_p.def_impl(lambda *args, **kw: _eager(*args, **kw))
 grow_add_p.def_abstract_eval(lambda acc, *rest, **kw: acc)
 mlir.register_lowering(grow_add_p, mlir.lower_fun(_lower, multiple_results=False))
 mlir.register_lowering(grow_add_p, mlir.lower_fun(partial(_lower, fast=grow_cpu), multiple_results=False), platform='cpu')
 
 # %% ../nbs/05b_justintime.ipynb #rules
-def _jvp(primals, tangents, **kw):
-    (acc, a, b, *rest), (d_acc, d_a, d_b, *_) = primals, tangents
-    result = grow_add_p.bind(*primals, **kw)
-    if not any(map(moves, (d_acc, d_a, d_b))): return result, at_rest(result)
-    d = d_acc if moves(d_acc) else jnp.zeros_like(acc)
-    if moves(d_a): d = grow_add_p.bind(d, d_a, b, *rest, **kw)
-    if moves(d_b): d = grow_add_p.bind(d, a, d_b, *rest, **kw)
-    return result, d
-
 def _derivative(wanted, aval, known, rest, kw):
     "The sum named `wanted`, from the two others: the cotangent of what was returned, and the argument that is known"
     pair = [known[kind] for kind in KINDS if kind != wanted]
@@ -141,15 +150,12 @@ def _transpose(cotangent, acc, a, b, *rest, out, **kw):
     return (cotangent if ad.is_undefined_primal(acc) else None, found.get(first), found.get(second), *nothing)
 
 def _batch(args, axes, **kw):
+    if kw['out'] != 'values': return one_call(grow_add_p)(args, axes, **kw)
     size = next(x.shape[axis] for x, axis in zip(args, axes) if axis is not None)
-    def spread_out(x, axis): return jnp.broadcast_to(x, (size, *x.shape)) if axis is None else jnp.moveaxis(x, axis, 0)
-    each = [spread_out(x, axis) for x, axis in zip(args[:3], axes[:3])]
-    if any(axis is not None for axis in axes[3:]): raise NotImplementedError('grow_add: one pattern for all members.')
-    if kw['out'] != 'values' and axes[2] is None:
-        return grow_add_p.bind(*each[:2], *args[2:], **kw), 0
-    return lax.map(lambda x: grow_add_p.bind(*x, *args[3:], **kw), tuple(each)), 0
+    each = tuple(leading(x, axis, size) for x, axis in zip(args, axes))
+    return lax.map(lambda x: grow_add_p.bind(*x, **kw), each), 0
 
-ad.primitive_jvps[grow_add_p], ad.primitive_transposes[grow_add_p] = _jvp, _transpose
+ad.primitive_jvps[grow_add_p], ad.primitive_transposes[grow_add_p] = sum_of_parts(grow_add_p, 1, 2), _transpose
 batching.primitive_batchers[grow_add_p] = _batch
 
 # %% ../nbs/05b_justintime.ipynb #grow-add
@@ -159,17 +165,8 @@ def pattern_tables(pattern: FixedProb) -> tuple[UInt32[np.ndarray, "chunk"], Int
     keys = np.array([*spread(pattern.seed), *spread(other), pattern.include_self], np.uint32)
     return pattern.table, guide_table(pattern.prob), keys
 
-def grow_add(
-    acc: Float[Array, "*out"],             # what the sum is added to; its shape says what `a` and `b` must be
-    a: Shaped[Array, "*first"], b: Float[Array, "*second"],
-    pattern: FixedProb,
-    num_pre: int, num_post: int,           # of the matrix
-    *, out: str = 'post',                  # which sum of equation (2): 'pre', 'post' or 'values'
-    form: str = 'auto',                    # or 'portable', or 'reference'; all compute the same
-) -> Float[Array, "*out"]:
-    "One of the three sums of equation (2), added to `acc`; in place where JAX allows"
-    for name, value, allowed in (('out', out, KINDS), ('form', form, ('auto', 'portable', 'reference'))):
-        if value not in allowed: raise ValueError(f'grow_add: {name} must be one of {", ".join(allowed)}, got {value!r}.')
+def _check_sum(acc, a, b, num_pre: int, num_post: int, out: str) -> None:
+    "Raise unless shapes and dtypes of the three arguments of (2) fit"
     given = dict(zip([kind for kind in KINDS if kind != out], (a, b))) | {out: acc}
     for kind, size in (('pre', num_pre), ('post', num_post)):
         if given[kind].shape[-1:] != (size,):
@@ -183,12 +180,57 @@ def grow_add(
     if odd or acc.dtype not in (jnp.float32, jnp.float64):
         raise TypeError(f'grow_add: all arguments must be float32, or all float64, and spikes may be bool, '
                         f'got {acc.dtype.name} and {", ".join(odd) or "no other"}.')
+
+def grow_add(
+    acc: Float[Array, "*out"],             # what the sum is added to; its shape says what `a` and `b` must be
+    a: Shaped[Array, "*first"], b: Float[Array, "*second"],
+    pattern: FixedProb,
+    num_pre: int, num_post: int,           # of the matrix
+    *, out: str = 'post',                  # which sum of equation (2): 'pre', 'post' or 'values'
+    form: str = 'auto',                    # or 'portable', or 'reference'; all compute the same
+    first: tuple[ArrayLike, ArrayLike] | None = None,  # of a part of a matrix: the neurons, pre and post, at which it begins
+) -> Float[Array, "*out"]:
+    "One of the three sums of equation (2), added to `acc`; in place where JAX allows"
+    for name, value, allowed in (('out', out, KINDS), ('form', form, FORMS)):
+        if value not in allowed: raise ValueError(f'grow_add: {name} must be one of {", ".join(allowed)}, got {value!r}.')
+    _check_sum(acc, a, b, num_pre, num_post, out)
+    table, guide, keys = map(jnp.asarray, pattern_tables(pattern))
+    if first is not None: keys = jnp.concatenate([keys, jnp.stack(first).astype(jnp.uint32)])
+    return grow_add_p.bind(acc, a, b, table, guide, keys, jnp.zeros(1, jnp.uint16), jnp.int32(0), out=out, n=num_pre, m=num_post, slots=1, form=form)
+
+def grow_later(
+    ring: Float[Array, "*batch slots post"],  # future input: what is due in step t is in slot t % slots
+    s: Shaped[Array, "*batch pre"],           # spikes of step `head`
+    values: Float[Array, "#4096"],            # of weights
+    delays: UInt16[Array, "#4096"],           # from 1 to `slots` steps: not looked at
+    head: Int[ArrayLike, ""],
+    pattern: FixedProb,
+    *, form: str = 'auto',                    # or 'portable', or 'reference'; all compute the same
+) -> Float[Array, "*batch slots post"]:
+    "The ring with the drive of spikes `s` in the slots of the steps in which it is due; in place where JAX allows"
+    if delays.dtype != jnp.uint16 or delays.shape not in ((1,), (LEVELS,)):
+        raise ValueError(f'grow_later: delays must be uint16 of shape (1,) or ({LEVELS},), got {delays.dtype} of {delays.shape}.')
+    if form not in FORMS: raise ValueError(f'grow_later: form must be one of {", ".join(FORMS)}, got {form!r}.')
+    (slots, m), n = ring.shape[-2:], s.shape[-1]
+    _check_sum(ring[..., 0, :], s, values, n, m, 'post')
     tables = map(jnp.asarray, pattern_tables(pattern))
-    return grow_add_p.bind(acc, a, b, *tables, out=out, n=num_pre, m=num_post, form=form)
+    flat = grow_add_p.bind(ring.reshape(*s.shape[:-1], slots*m), s, values, *tables, delays, jnp.asarray(head, jnp.int32),
+                           out='post', n=n, m=m, slots=slots, form=form)
+    return flat.reshape(ring.shape)
 
 # %% ../nbs/05b_justintime.ipynb #base
-class JustInTime:
+@component
+class JustInTime(Weighted):
     "What the layers share; a subclass has `values`, the list of weights that a synapse can have"
+    num_in: int = static()                                   # rows of the matrix
+    num_out: int = static()                                  # columns
+    prob: float = static()                                   # of a connection
+    seed: int = static(default=0, kw_only=True)              # give each layer one of its own
+    transpose: bool = static(default=False, kw_only=True)    # read the matrix from `num_out` to `num_in`?
+    include_self: bool = static(default=True, kw_only=True)  # may neuron i reach neuron i?
+    form: str = static(default='auto', kw_only=True)         # which form of `grow_add` runs: all compute the same
+    numbers = ()                                             # names of the fields that the weights are made of
+
     def __post_init__(self):
         name = type(self).__name__
         settle(self, num_in=count(f'{name}: num_in (neurons)', self.num_in),
@@ -197,10 +239,9 @@ class JustInTime:
                transpose=flag(f'{name}: transpose', self.transpose),
                include_self=flag(f'{name}: include_self', self.include_self))
         for field in self.numbers:
-            if np.ndim(value := getattr(self, field)):
-                raise ValueError(f'{name}: {field} must be one number, got shape {np.shape(value)}. '
-                                 'A weight per synapse needs a layer that stores them, such as EventCSRLinear.')
-            settle(self, **{field: real(f'{name}: {field}', value)})
+            no_integers(f'{name}: {field}', getattr(self, field))
+            settle(self, **{field: number(f'{name}: {field}', getattr(self, field),
+                                          'A weight per synapse needs a layer that stores them, such as EventCSRLinear.')})
 
     @property
     def pattern(self) -> FixedProb:
@@ -218,45 +259,43 @@ class JustInTime:
         return self.num_in if self.transpose else self.num_out
 
     @property
-    def T(self):
+    def dtype(self) -> jnp.dtype: return getattr(self, self.numbers[0]).dtype
+
+    @property
+    def T(self) -> JustInTime:
         "The layer of the transposed matrix"
         return replace(self, transpose=not self.transpose)
 
-    def add(self, acc: Float[Array, "*batch post"], x: Shaped[Array, "*batch pre"]) -> Float[Array, "*batch post"]:
+    def add(
+        self, acc: Float[Array, "*batch post"], x: Shaped[Array, "*batch pre"],
+        first: ArrayLike | None = None,  # the post-synaptic neuron at which a part of a larger layer begins
+    ) -> Float[Array, "*batch post"]:
         "`acc + self(x)`, in place where JAX allows"
-        if self.transpose and x.dtype == bool: x = x.astype(acc.dtype)
+        x = check_input(self, acc, x)
+        if self.transpose: x = x.astype(acc.dtype)
+        begin = None if first is None else (first, 0) if self.transpose else (0, first)
         return grow_add(acc, x, self.values(), self.pattern, self.num_in, self.num_out,
-                        out='pre' if self.transpose else 'post', form=self.form)
-
-    def __call__(self, x: Shaped[ArrayLike, "*batch pre"]) -> Float[Array, "*batch post"]:
-        "The drive that spikes (`bool`), or values (float), cause in the post-synaptic neurons"
-        x = jnp.asarray(x)
-        if x.shape[-1:] != (self.num_pre,):
-            raise ValueError(f'{type(self).__name__}: x must end in an axis of {self.num_pre:,} pre-synaptic neurons, '
-                             f'got shape {x.shape}.')
-        return self.add(jnp.zeros((*x.shape[:-1], self.num_post), self.values().dtype), x)
-
-    def row(self, i: int) -> Float[Array, "post"]:
-        "The weights of all synapses of pre-synaptic neuron `i`; zeros where there is none"
-        return self(jnp.arange(self.num_pre) == i)
+                        out='pre' if self.transpose else 'post', form=self.form, first=begin)
 
     def to_csr(self) -> CSR:
         "The pattern, as a list"
         conn = self.pattern(self.num_in, self.num_out)
-        if not self.transpose: return conn
-        return CSR.from_pairs(conn.indices, conn.sources(), self.num_out, self.num_in)
+        return CSR.from_pairs(conn.indices, conn.sources(), self.num_out, self.num_in) if self.transpose else conn
 
-    def weights(self, conn: CSR) -> Float[Array, "nnz"]:
-        "The weights of the synapses of its pattern, in the order of the list"
+    def pair_draws(self, conn: CSR) -> UInt32[Array, "nnz"]:
+        "The draws that choose weight and delay of the synapses of its own list"
         pre, post = (conn.indices, conn.sources()) if self.transpose else (conn.sources(), conn.indices)
-        values = self.values()
-        if values.size == 1: return jnp.broadcast_to(values, conn.nnz)
-        return values[places(jnp.asarray(pattern_tables(self.pattern)[2]), pre, post)]
+        return pair_draws(jnp.asarray(pattern_tables(self.pattern)[2]), pre, post)
 
-    def to_dense(self) -> Float[Array, "pre post"]:
-        "The matrix, zeros where there is no synapse"
-        conn = self.to_csr()
-        return conn.to_dense(self.weights(conn))
+    def csr_weight(self) -> Float[Array, "nnz"]:
+        "The weights of the synapses, in the order of `to_csr()`"
+        conn, values = self.to_csr(), self.values()
+        return jnp.broadcast_to(values, conn.nnz) if values.size == 1 else values[weight_place(self.pair_draws(conn))]
+
+    def stdp_update(self, *args, **kwargs):
+        "`TypeError`: there is no place for weights that change one by one"
+        raise TypeError(f'{type(self).__name__}.stdp_update: its weights are not stored, so they cannot learn one by one. '
+                        'Store them: EventCSRLinear(layer.to_csr(), layer.csr_weight()).')
 
     @property
     def nbytes(self) -> int:
@@ -269,18 +308,15 @@ class JustInTime:
                 f'{self.prob*self.num_in*self.num_out:,.0f} synapses, prob={self.prob:g}, {law}, seed={self.seed}'
                 f'{", transpose=True"*self.transpose})')
 
+    def _picture(self) -> str:
+        "The first thousand neurons on either side"
+        return thumbnail(replace(self, num_in=min(self.num_in, 1000), num_out=min(self.num_out, 1000)).to_csr())
+
 # %% ../nbs/05b_justintime.ipynb #layers
 @component
 class JitFPHomoLinear(JustInTime):
     "Random connections of one weight, made when they are needed"
-    num_in: int = static()                     # rows of the matrix
-    num_out: int = static()                    # columns
-    prob: float = static()                     # of a connection
-    weight: Float[Array, ""] = 1.              # of every synapse
-    seed: int = static(default=0)              # give each layer one of its own
-    transpose: bool = static(default=False)    # read the matrix from `num_out` to `num_in`?
-    include_self: bool = static(default=True)  # may neuron i reach neuron i?
-    form: str = static(default='auto')         # which form of `grow_add` runs: all compute the same
+    weight: Float[Array, ""] = 1.    # of every synapse
     numbers = ('weight',)
 
     def values(self) -> Float[Array, "1"]:
@@ -290,23 +326,13 @@ class JitFPHomoLinear(JustInTime):
 @component
 class JitFPUniformLinear(JustInTime):
     "Random connections with uniform weights, made when they are needed"
-    num_in: int = static()                     # rows of the matrix
-    num_out: int = static()                    # columns
-    prob: float = static()                     # of a connection
-    w_low: Float[Array, ""] = 0.               # least weight
-    w_high: Float[Array, ""] = 1.              # greatest weight
-    seed: int = static(default=0)              # give each layer one of its own
-    transpose: bool = static(default=False)    # read the matrix from `num_out` to `num_in`?
-    include_self: bool = static(default=True)  # may neuron i reach neuron i?
-    form: str = static(default='auto')         # which form of `grow_add` runs: all compute the same
+    w_low: Float[Array, ""] = 0.     # least weight
+    w_high: Float[Array, ""] = 1.    # greatest weight
     numbers = ('w_low', 'w_high')
 
     def __post_init__(self):
         super().__post_init__()
-        ends = self.w_low, self.w_high
-        if not any(isinstance(x, jax.core.Tracer) for x in ends) and ends[0] > ends[1]:
-            raise ValueError(f'{type(self).__name__}: w_low must be at most w_high, got {ends[0]:g} and {ends[1]:g}. '
-                             'Are they swapped?')
+        ordered(self, 'w_low', 'w_high')
 
     def values(self) -> Float[Array, "4096"]:
         "Equation (1)"
@@ -315,20 +341,13 @@ class JitFPUniformLinear(JustInTime):
 @component
 class JitFPNormalLinear(JustInTime):
     "Random connections with normal weights, made when they are needed"
-    num_in: int = static()                     # rows of the matrix
-    num_out: int = static()                    # columns
-    prob: float = static()                     # of a connection
-    w_mu: Float[Array, ""] = 0.                # mean weight
-    w_sigma: Float[Array, ""] = 1.             # standard deviation
-    seed: int = static(default=0)              # give each layer one of its own
-    transpose: bool = static(default=False)    # read the matrix from `num_out` to `num_in`?
-    include_self: bool = static(default=True)  # may neuron i reach neuron i?
-    form: str = static(default='auto')         # which form of `grow_add` runs: all compute the same
+    w_mu: Float[Array, ""] = 0.      # mean weight
+    w_sigma: Float[Array, ""] = 1.   # standard deviation
     numbers = ('w_mu', 'w_sigma')
 
     def __post_init__(self):
         super().__post_init__()
-        real(f'{type(self).__name__}: w_sigma', self.w_sigma, 'It is a standard deviation.', 'non-negative and finite', lambda x: x >= 0)
+        not_negative(f'{type(self).__name__}: w_sigma', self.w_sigma, 'It is a standard deviation.')
 
     def values(self) -> Float[Array, "4096"]:
         "Equation (1)"

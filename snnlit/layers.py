@@ -10,15 +10,15 @@ import jax, jax.numpy as jnp, numpy as np
 from jax.nn.initializers import glorot_normal
 from jaxtyping import Array, ArrayLike, Bool, Float, Int32, Shaped
 from .connect import CSR, flag, thumbnail
-from .core import Layer, as_key, component, count, describe, put, real, settle, static
+from .core import Layer, as_key, component, count, describe, number, put, real, settle, static
 from .event import event_add, event_gather
 from .initialize import Initializer, as_shape, parameter
 from .patterns import All2All, One2One
 
 # %% auto #0
-__all__ = ['Linear', 'check_input', 'check_conn', 'check_weight', 'Weighted', 'shades', 'Dense', 'Identity', 'sum_of_others',
-           'AllToAll', 'OneToOne', 'as_mask', 'MaskedLinear', 'by_columns', 'reorder', 'CSRLinear', 'EventCSRLinear',
-           'CSCLinear', 'equal_rows', 'ELLLinear', 'check_bounds', 'check_event']
+__all__ = ['Linear', 'check_input', 'check_conn', 'no_integers', 'check_weight', 'Weighted', 'shades', 'Dense', 'Identity',
+           'sum_of_others', 'AllToAll', 'OneToOne', 'as_mask', 'MaskedLinear', 'by_columns', 'reorder', 'CSRLinear',
+           'EventCSRLinear', 'CSCLinear', 'equal_rows', 'ELLLinear', 'check_bounds', 'check_event']
 
 # %% ../nbs/05_layers.ipynb #input
 def check_input(
@@ -26,7 +26,7 @@ def check_input(
     acc: Float[Array, "*batch post"], x: Shaped[ArrayLike, "*batch pre"],
 ) -> Shaped[Array, "*batch pre"]:
     "`x` as an array; an error unless it fits the layer and the accumulator"
-    name, dtype, x = type(layer).__name__, layer.weight.dtype, jnp.asarray(x)
+    name, dtype, x = type(layer).__name__, layer.dtype, jnp.asarray(x)
     if x.dtype not in (jnp.bool_, dtype):
         raise TypeError(f'{name}: x must be bool (events), or {dtype} as the weights are, got {x.dtype}.')
     if acc.dtype != dtype or acc.shape[-1:] != (layer.num_post,):
@@ -47,6 +47,16 @@ def check_conn(
         raise TypeError(f'{name}: conn must be a CSR, got {type(conn).__name__}. '
                         'Call the pattern: FixedProb(0.1)(num_pre, num_post).')
 
+def no_integers(
+    name: str,         # whose and which, such as `EventCSRLinear: weight`
+    value: ArrayLike,  # one weight or several
+) -> None:
+    "`TypeError` if weights are given as whole numbers"
+    if callable(value) or isinstance(value, bool): return
+    dtype = getattr(value, 'dtype', None) or np.asarray(value).dtype
+    if jnp.issubdtype(dtype, jnp.integer):
+        raise TypeError(f'{name} must be floats, got {dtype}: write 1. for 1, or convert with astype(float).')
+
 def check_weight(
     name: str,                             # whose, such as `EventCSRLinear`
     weight: ArrayLike | Initializer,       # one number, one per synapse, or what draws them
@@ -55,6 +65,7 @@ def check_weight(
 ) -> Float[Array, "*#shape"]:
     "`weight` as a float array; an error unless it is finite and fits the synapses"
     name, shape = f'{name}: weight', as_shape(name, shape)
+    no_integers(name, weight)
     if callable(weight): weight = parameter(weight, shape, key, name=name)
     weight = real(name, weight, 'Give a number, an array, or an initialiser with a key.')
     if weight.shape in ((), shape) or len(shape) == 1 and weight.shape == (1,): return weight
@@ -66,7 +77,7 @@ class Weighted:
     def __call__(self, x: Shaped[ArrayLike, "*batch pre"]) -> Float[Array, "*batch post"]:
         "The drive that spikes (`bool`), or values (float), cause in the post-synaptic neurons"
         x = jnp.asarray(x)
-        return self.add(jnp.zeros((*x.shape[:-1], self.num_post), self.weight.dtype), x)
+        return self.add(jnp.zeros((*x.shape[:-1], self.num_post), self.dtype), x)
 
     def to_dense(self) -> Float[Array, "pre post"]:
         "The matrix, zeros where there is no synapse"
@@ -86,6 +97,11 @@ class Weighted:
     def row(self, i: int) -> Float[Array, "post"]:
         "The weights of neuron `i` onto each post-synaptic neuron"
         return self(self.only(i))
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        "Of the weights, and of what the layer gives"
+        return self.weight.dtype
 
     @property
     def nbytes(self) -> int:
@@ -150,6 +166,7 @@ class Dense(Weighted):
     ):
         num_in, num_out = count('Dense: num_in (neurons)', num_in), count('Dense: num_out (neurons)', num_out)
         keys = (None, None) if key is None else jax.random.split(as_key('Dense: key', key))
+        no_integers('Dense: W_initializer', W_initializer)
         W = parameter(W_initializer, (num_in, num_out), keys[0], name='Dense: W_initializer')
         if W.shape != (num_in, num_out):
             raise ValueError(f'Dense: W_initializer must make the shape {(num_in, num_out)}, got {W.shape}.')
@@ -523,8 +540,7 @@ def check_bounds(
 ) -> tuple[float | None, float | None]:
     "The bounds; `ValueError` unless each is one number and they are in order"
     for bound, value in (('w_min', w_min), ('w_max', w_max)):
-        if value is not None and real(f'{name}: {bound}', value).ndim:
-            raise ValueError(f'{name}: {bound} must be one number, got shape {np.shape(value)}.')
+        if value is not None: number(f'{name}: {bound}', value)
     known = not any(x is None or isinstance(x, jax.core.Tracer) for x in (w_min, w_max))
     if known and w_min > w_max:
         raise ValueError(f'{name}: w_min must not be above w_max, got {w_min} and {w_max}.')

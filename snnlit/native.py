@@ -14,8 +14,8 @@ from numba.extending import intrinsic
 
 # %% auto #0
 __all__ = ['load64', 'load32', 'store32', 'pointer', 'prefetch', 'argument', 'result', 'dimension', 'last', 'size', 'flat',
-           'introduced', 'register', 'fetch', 'listed', 'deliver', 'make_handler', 'event_target', 'pack',
-           'pack_target']
+           'introduced', 'register', 'fetch', 'listed', 'deliver', 'make_handler', 'event_target', 'deliver_later',
+           'make_ring_handler', 'ring_target', 'take', 'make_take_handler', 'take_target', 'pack', 'pack_target']
 
 # %% ../nbs/03d_native.ipynb #raw-memory
 def _at(b, address, bits): return b.inttoptr(address, ir.IntType(bits).as_pointer())
@@ -173,6 +173,75 @@ def event_target(spike, value) -> str:
     "The name under which XLA knows `deliver` for these dtypes; compiles it once"
     name = f'{_OWNER}_event_{np.dtype(spike).name}_{np.dtype(value).name}'
     register(name, make_handler(np.dtype(spike).type, np.dtype(value).type))
+    return name
+
+# %% ../nbs/03d_native.ipynb #ring
+@njit(error_model='numpy')
+def deliver_later(ring, s, indices, indptr, weight, delay, head, slots, m):
+    "`ring[(head + delay) % slots] += s*weight`, row by row, for each member of the batch"
+    n = indptr.size - 1
+    active = np.empty(n + 1, np.int32)
+    one, wait, now = weight[0] if weight.size else ring.dtype.type(0), np.int64(delay[0]) if delay.size else 0, np.int64(head) % slots
+    for b in range(s.size//n):
+        spikes, future = s[b*n:(b + 1)*n], ring[b*slots*m:(b + 1)*slots*m]
+        rows = listed(spikes, active)
+        for r in range(rows):
+            if r + 4 < rows: fetch(indices, weight, indptr[active[r + 4]], indptr[active[r + 4] + 1])
+            i = active[r]
+            value = one*spikes[i]
+            for j in range(indptr[i], indptr[i + 1]):
+                if weight.size > 1: value = weight[j]*spikes[i]
+                if delay.size > 1: wait = np.int64(delay[j])
+                slot = now + wait
+                if slot >= slots: slot -= slots
+                future[np.uint64(slot*m + indices[j])] += value
+
+def make_ring_handler(spike, value, wait):
+    "A compiled handler of `deliver_later` for dtypes of spikes, weights and delays"
+    @cfunc(types.intp(types.intp), cache=True)
+    def handler(frame):
+        if introduced(frame): return 0
+        out = result(frame, 0)
+        ring, s, weight = flat(out, value), flat(argument(frame, 1), spike), flat(argument(frame, 4), value)
+        indices, indptr = flat(argument(frame, 2), np.int32), flat(argument(frame, 3), np.int32)
+        delay, head = flat(argument(frame, 5), wait), flat(argument(frame, 6), np.int32)
+        deliver_later(ring, s, indices, indptr, weight, delay, head[0], dimension(out, load64(out + 32) - 2), last(out))
+        return 0
+    return handler
+
+@lru_cache(maxsize=None)
+def ring_target(spike, value, wait) -> str:
+    "The name under which XLA knows `deliver_later` for these dtypes; compiles it once"
+    dtypes = [np.dtype(each) for each in (spike, value, wait)]
+    name = '_'.join([_OWNER, 'ring', *(each.name for each in dtypes)])
+    register(name, make_ring_handler(*(each.type for each in dtypes)))
+    return name
+
+# %% ../nbs/03d_native.ipynb #take
+@njit(error_model='numpy')
+def take(acc, ring, head, slots, m):
+    "`acc += ring[head % slots]`, and zeros there, for each member of the batch"
+    for b in range(acc.size//m):
+        at = (b*slots + np.int64(head) % slots)*m
+        for j in range(m):
+            acc[b*m + j] += ring[at + j]
+            ring[at + j] = 0
+
+def make_take_handler(value):
+    "A compiled handler of `take` for one dtype"
+    @cfunc(types.intp(types.intp), cache=True)
+    def handler(frame):
+        if introduced(frame): return 0
+        out, head = result(frame, 1), flat(argument(frame, 2), np.int32)
+        take(flat(result(frame, 0), value), flat(out, value), head[0], dimension(out, load64(out + 32) - 2), last(out))
+        return 0
+    return handler
+
+@lru_cache(maxsize=None)
+def take_target(value) -> str:
+    "The name under which XLA knows `take` for this dtype; compiles it once"
+    name = f'{_OWNER}_take_{np.dtype(value).name}'
+    register(name, make_take_handler(np.dtype(value).type))
     return name
 
 # %% ../nbs/03d_native.ipynb #pack-code

@@ -5,29 +5,33 @@
 # %% ../nbs/06_neurons.ipynb #imports
 from __future__ import annotations
 from collections.abc import Callable
+from dataclasses import field
 import jax, jax.numpy as jnp, numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, Int32
+from jaxtyping import Array, ArrayLike, Bool, Float, Int32, Shaped
 from .core import component, count, fits, held_steps, phi, positive, real, relax, settle, static
 from .initialize import Initializer, as_initializer, parameter
+from .surrogate import Surrogate
 
 # %% auto #0
-__all__ = ['Input', 'LifState', 'Membrane', 'LifRef', 'LifRefLTC']
+__all__ = ['Input', 'SpikeState', 'LifState', 'time_constant', 'Neurons', 'Spiking', 'Membrane', 'LifRef', 'rosenbrock',
+           'LifRefLTC', 'Lif']
 
 # %% ../nbs/06_neurons.ipynb #state
 @component
-class LifState:
-    "What a spiking membrane remembers from one step to the next"
-    V: Float[Array, "*batch n"]           # membrane potential, mV
-    spike: Bool[Array, "*batch n"]        # whether it fired in this step
-    refractory: Int32[Array, "*batch n"]  # steps for which it will still be held
+class SpikeState:
+    "What a membrane without a refractory time remembers from one step to the next"
+    V: Float[Array, "*batch n"]                                # membrane potential, mV
+    spike: Bool[Array, "*batch n"] | Float[Array, "*batch n"]  # whether it fired in this step
+
+@component
+class LifState(SpikeState):
+    "What a membrane remembers that a spike holds for some time"
+    refractory: Int32[Array, "*batch n"]                       # steps for which it will still be held
 
 # %% ../nbs/06_neurons.ipynb #checks
-def _number(cell, field: str, unit: str, check: Callable = real, hint: str = '') -> Float[Array, "#n"]:
-    "A parameter as an array; `ValueError` unless it is one number, or one per neuron"
-    name = f'{type(cell).__name__}: {field}'
-    value = check(f'{name} ({unit})', getattr(cell, field), hint)
-    fits(name, value.shape, (cell.size,), 'Give one, or one per neuron.')
-    return value
+def time_constant(name: str, value: ArrayLike) -> Float[Array, "..."]:
+    "`value` as a float array; `ValueError` unless it could be a time constant"
+    return positive(name, value, 'Did you pass a rate? tau = 1/rate.')
 
 def _duration(name: str, value: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value < np.inf:
@@ -38,13 +42,99 @@ def _below(name: str, reset: Float[Array, "#n"], th: Float[Array, "#n"]) -> None
     if any(isinstance(x, jax.core.Tracer) for x in (reset, th)): return
     reset, th = np.broadcast_arrays(reset, th)
     for low, high in zip(reset[reset >= th], th[reset >= th]):
-        raise ValueError(f'{name}: V_reset (mV) must be below V_th, got {low:g} with V_th = {high:g}: '
+        raise ValueError(f'{name} (mV) must be below V_th, got {low:g} with V_th = {high:g}: '
                          'it would fire in every step.')
+
+def _spikes(name: str, spk_fun, spk_reset: str, detach_spk: bool) -> None:
+    if spk_fun is not None and not isinstance(spk_fun, Surrogate):
+        raise ValueError(f'{name}: spk_fun must be None or a surrogate, such as InvSquareGrad(), got {spk_fun!r}.')
+    if spk_reset not in ('hard', 'soft'):
+        raise ValueError(f"{name}: spk_reset must be 'hard' or 'soft', got {spk_reset!r}.")
+    if not isinstance(detach_spk, bool):
+        raise ValueError(f'{name}: detach_spk must be True or False, got {detach_spk!r}.')
+
+# %% ../nbs/06_neurons.ipynb #neurons
+Input = ArrayLike | Callable[[Array], Array]  # a current, or a function of V that gives one
+
+class Neurons:
+    "What all neurons share: checked parameters, a start and an input"
+    numbers = {}  # parameter -> its unit and its check
+    starts = {}   # initial value -> its unit
+
+    def __post_init__(self):
+        settle(self, size=count(f'{type(self).__name__}: size (neurons)', self.size))
+        for field, (unit, check) in self.numbers.items(): settle(self, **{field: self.number(field, unit, check)})
+        for field, unit in self.starts.items(): settle(self, **{field: self.start(field, unit)})
+
+    def number(self, field: str, unit: str, check: Callable = real) -> Float[Array, "#n"]:
+        "A parameter as an array; `ValueError` unless it is one number, or one per neuron"
+        name = f'{type(self).__name__}: {field}'
+        value = check(f'{name} ({unit})', getattr(self, field))
+        fits(name, value.shape, (self.size,), 'Give one, or one per neuron.')
+        return value
+
+    def start(self, field: str, unit: str) -> Initializer | Float[Array, "#n"] | None:
+        "An initial value as `draw` takes it: an array, an initialiser, or `None`"
+        value = getattr(self, field)
+        if callable(value): return as_initializer(f'{type(self).__name__}: {field} ({unit})', value)
+        return value if value is None else self.number(field, unit)
+
+    def draw(self, field: str, key: Array | None, batch: tuple[int, ...], otherwise=None) -> Float[Array, "*batch n"]:
+        "Initial values, drawn with `key` where `field` asks for it; `otherwise` where it is `None`"
+        value, shape = getattr(self, field), (*batch, self.size)
+        name = f'{type(self).__name__}: {field} ({self.starts[field]})'
+        dtype = jnp.result_type(*(getattr(self, each) for each in self.numbers))
+        return jnp.broadcast_to(parameter(otherwise if value is None else value, shape, key, dtype, name=name), shape)
+
+    def current(self, x: Input, V: Float[Array, "*batch n"]) -> Float[Array, "*#batch #n"]:
+        "The input at the potential `V`"
+        I = jnp.asarray(x(V) if callable(x) else x, V.dtype)
+        fits(f'{type(self).__name__}.step: x', I.shape, V.shape, 'Is a batch axis missing?')
+        return I
+
+# %% ../nbs/06_neurons.ipynb #spiking
+class Spiking(Neurons):
+    "What spiking neurons share: a threshold, a reset, and waiting"
+    spk_fun, spk_reset, detach_spk = None, 'hard', False  # where a model has no such fields
+    lower = ()                                            # fields that must lie below V_th
+
+    def __post_init__(self):
+        super().__post_init__()
+        name = type(self).__name__
+        if hasattr(self, 'tau_ref'): settle(self, tau_ref=_duration(f'{name}: tau_ref (ms)', self.tau_ref))
+        for each in self.lower: _below(f'{name}: {each}', getattr(self, each), self.V_th)
+        _spikes(name, self.spk_fun, self.spk_reset, self.detach_spk)
+
+    def spikes(self, V: Float[Array, "*batch n"]) -> Shaped[Array, "*batch n"]:
+        "Who has reached the threshold"
+        return V >= self.V_th if self.spk_fun is None else self.spk_fun(V - self.V_th)
+
+    def silence(self, V: Float[Array, "*batch n"]) -> Shaped[Array, "*batch n"]:
+        "No spikes"
+        return jnp.zeros(V.shape, bool if self.spk_fun is None else V.dtype)
+
+    def on_spike(self, spike: Shaped[Array, "*batch n"], new: Float[Array, "*#batch #n"],
+                 old: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
+        "`new` where there is a spike, else `old`; a float spike hands its slope on, unless detached"
+        if spike.dtype == bool: return jnp.where(spike, new, old)
+        if self.detach_spk: spike = jax.lax.stop_gradient(spike)
+        return spike*new + (1 - spike)*old
+
+    def fire(self, s: LifState, V: Float[Array, "*batch n"], dt: float) -> LifState:
+        "Hold the refractory, let those at threshold spike, and reset them"
+        held = s.refractory > 0
+        V = jnp.where(held, s.V, V)
+        spike = self.spikes(V)
+        if self.spk_reset == 'soft' or self.spk_fun is not None:  # who is held neither spikes nor has a slope
+            spike = jnp.where(held, self.silence(V), spike)
+        fired = spike if spike.dtype == bool else spike > 0
+        left = jnp.where(fired, held_steps(self.tau_ref, dt), jnp.maximum(s.refractory - 1, 0))
+        return LifState(self.on_spike(spike, self.reset(V), V), spike, left)
 
 # %% ../nbs/06_neurons.ipynb #membrane
 @component
-class Membrane:
-    "Parameters of leaky membranes with a threshold, and how they start"
+class Membrane(Spiking):
+    "Parameters of a membrane with a threshold, how it starts, and what a spike does to it"
     size: int = static()                       # neurons, n
     V_rest: Float[Array, "#n"] = 0.            # resting potential, mV
     V_reset: Float[Array, "#n"] = -5.          # where a spike leaves the membrane, mV
@@ -52,34 +142,24 @@ class Membrane:
     R: Float[Array, "#n"] = 1.                 # resistance: mV per unit of input
     tau: Float[Array, "#n"] = 10.              # membrane time constant, ms
     tau_ref: float = static(default=0.)        # how long a spike holds the membrane, ms
-    V_initializer: Initializer | Float[Array, "#n"] = 0.  # potentials at the start, mV
+    V_initializer: Initializer | Float[Array, "#n"] | None = 0.  # potentials at the start, mV; None: V_rest
+    spk_fun: Surrogate | None = field(default=None, kw_only=True)  # slope of a spike; None: none, spikes are bool
+    spk_reset: str = static(default='hard', kw_only=True)  # 'hard': to V_reset; 'soft': down by V_th - V_reset
+    detach_spk: bool = static(default=False, kw_only=True)  # whether the reset hides its spike from gradients
 
-    def __post_init__(self):
-        name = type(self).__name__
-        settle(self, size=count(f'{name}: size (neurons)', self.size),
-               tau_ref=_duration(f'{name}: tau_ref (ms)', self.tau_ref))
-        settle(self, R=_number(self, 'R', 'mV per unit of input'),
-               tau=_number(self, 'tau', 'ms', positive, 'Did you pass a rate? tau = 1/rate.'))
-        for field in ('V_rest', 'V_reset', 'V_th'): settle(self, **{field: _number(self, field, 'mV')})
-        if callable(self.V_initializer):
-            settle(self, V_initializer=as_initializer(f'{name}: V_initializer (mV)', self.V_initializer))
-        else: settle(self, V_initializer=_number(self, 'V_initializer', 'mV'))
-        _below(name, self.V_reset, self.V_th)
+    numbers = dict(V_rest=('mV', real), V_reset=('mV', real), V_th=('mV', real),
+                   R=('mV per unit of input', real), tau=('ms', time_constant))
+    starts = dict(V_initializer='mV')
+    lower = ('V_reset',)
 
     def init_state(self, key: Array | None = None, batch: tuple[int, ...] = ()) -> LifState:
         "Potentials from `V_initializer`, no spike, nobody refractory"
-        shape, name = (*batch, self.size), f'{type(self).__name__}: V_initializer (mV)'
-        V = parameter(self.V_initializer, shape, key, self.tau.dtype, name=name)
-        return LifState(jnp.broadcast_to(V, shape), jnp.zeros(shape, bool), jnp.zeros(shape, jnp.int32))
+        V = self.draw('V_initializer', key, batch, self.V_rest)
+        return LifState(V, self.silence(V), jnp.zeros(V.shape, jnp.int32))
 
-# %% ../nbs/06_neurons.ipynb #current
-Input = ArrayLike | Callable[[Array], Array]  # a current, or a function of V that gives one
-
-def _current(cell: Membrane, x: Input, V: Float[Array, "*batch n"]) -> Float[Array, "*#batch #n"]:
-    "The current at the potential `V`"
-    I = jnp.asarray(x(V) if callable(x) else x, V.dtype)
-    fits(f'{type(cell).__name__}.step: x', I.shape, V.shape, 'Is a batch axis missing?')
-    return I
+    def reset(self, V: Float[Array, "*batch n"]) -> Float[Array, "*#batch #n"]:
+        "Where a spike leaves the potential"
+        return self.V_reset if self.spk_reset == 'hard' else V - (self.V_th - self.V_reset)
 
 # %% ../nbs/06_neurons.ipynb #lif
 @component
@@ -89,17 +169,19 @@ class LifRef(Membrane):
     def step(self, s: LifState, x: Input, *, dt: float, key: Array | None = None) -> LifState:
         "`dt` ms later, with the current `x`, or `x(V)` at the present potential, held meanwhile"
         del key
-        target = self.V_rest + self.R*_current(self, x, s.V)
+        target = self.V_rest + self.R*self.current(x, s.V)
         return self.fire(s, relax(s.V, target, self.tau, dt), dt)
 
-    def fire(self, s: LifState, V: Float[Array, "*batch n"], dt: float) -> LifState:
-        "Hold the refractory, let those at threshold spike, and reset them"
-        V = jnp.where(s.refractory > 0, s.V, V)
-        spike = V >= self.V_th
-        left = jnp.where(spike, held_steps(self.tau_ref, dt), jnp.maximum(s.refractory - 1, 0))
-        return LifState(jnp.where(spike, self.V_reset, V), spike, left)
-
 # %% ../nbs/06_neurons.ipynb #ltc
+def rosenbrock(
+    f: Callable[[Array], Array],  # dx/dt as a function of x, element by element, per ms
+    x: Float[Array, "*batch n"],  # now
+    dt: float,                    # step, ms
+) -> Float[Array, "*batch n"]:    # `dt` later
+    "One step of (6): exact where `f` is linear"
+    slope, z = jax.jvp(f, (x,), (jnp.ones_like(x),))
+    return x + dt*phi(jnp.minimum(dt*z, 50.))*slope  # e^50 within a step: finite, and beyond any threshold
+
 @component
 class LifRefLTC(LifRef):
     "`LifRef` whose synaptic conductances shorten the time constant within the step"
@@ -107,12 +189,29 @@ class LifRefLTC(LifRef):
     def step(self, s: LifState, x: Input, *, dt: float, key: Array | None = None) -> LifState:
         "`dt` ms later, by (6): exact where `x(V)` is linear in `V`"
         del key
-        def slope(V): return (self.V_rest - V + self.R*_current(self, x, V))/self.tau
-        f, z = jax.jvp(slope, (s.V,), (jnp.ones_like(s.V),))
-        return self.fire(s, s.V + dt*phi(dt*z)*f, dt)
+        def slope(V): return (self.V_rest - V + self.R*self.current(x, V))/self.tau
+        return self.fire(s, rosenbrock(slope, s.V, dt), dt)
+
+# %% ../nbs/06_neurons.ipynb #no-ref
+@component
+class Lif(Membrane):
+    "Leaky integrate-and-fire: `tau dV/dt = V_rest - V + R I`, and nothing to wait for"
+    tau_ref: float = static(default=0., init=False, repr=False)
+
+    def init_state(self, key: Array | None = None, batch: tuple[int, ...] = ()) -> SpikeState:
+        "Potentials from `V_initializer`, no spike"
+        V = self.draw('V_initializer', key, batch, self.V_rest)
+        return SpikeState(V, self.silence(V))
+
+    def step(self, s: SpikeState, x: Input, *, dt: float, key: Array | None = None) -> SpikeState:
+        "`dt` ms later, with the current `x`, or `x(V)` at the present potential, held meanwhile"
+        del key
+        V = relax(s.V, self.V_rest + self.R*self.current(x, s.V), self.tau, dt)
+        spike = self.spikes(V)
+        return SpikeState(self.on_spike(spike, self.reset(V), V), spike)
 
 # %% ../nbs/06_neurons.ipynb #cite
-LifRef.bibtex = """@article{brunel2007lapicque,
+Lif.bibtex = LifRef.bibtex = """@article{brunel2007lapicque,
   author = {Brunel, Nicolas and {van Rossum}, Mark C. W.},
   title = {Lapicque's 1907 paper: from frogs to integrate-and-fire},
   journal = {Biological Cybernetics}, volume = {97}, number = {5--6}, pages = {337--339},

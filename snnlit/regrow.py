@@ -10,8 +10,8 @@ from numba import cfunc, njit, types
 from .native import _OWNER, argument, flat, introduced, register, result
 
 # %% auto #0
-__all__ = ['HANDLERS', 'mixed', 'drawn', 'gap', 'grown', 'weight_stream', 'which', 'silent', 'to_post', 'to_pre', 'to_values',
-           'tables', 'post_handler', 'pre_handler', 'values_handler', 'grow_target']
+__all__ = ['HANDLERS', 'mixed', 'drawn', 'gap', 'grown', 'weight_stream', 'pair_draw', 'which', 'slot_of', 'silent', 'to_post',
+           'to_pre', 'to_values', 'tables', 'post_handler', 'pre_handler', 'values_handler', 'grow_target']
 
 # %% ../nbs/04c_regrow.ipynb #hash
 @njit(inline='always')
@@ -39,28 +39,40 @@ def gap(table, guide, h):
 def grown(i, size, table, guide, keys, targets):
     "Write the targets of neuron `i`, and say how many there are"
     row = mixed(np.uint32(np.uint32(i) + keys[0]))
-    b, found, chunk = mixed(row ^ keys[1]), 0, table.size
-    for c in range((size + chunk - 1)//chunk):
+    b, found, chunk, first = mixed(row ^ keys[1]), 0, table.size, np.int64(keys[6])
+    for c in range(first//chunk, (first + size + chunk - 1)//chunk):
         a, j, n = mixed(np.uint32(row + np.uint32(c)*np.uint32(0x9e3779b9))), -1, 0
-        end = min(chunk, size - c*chunk)
+        end = min(chunk, first + size - c*chunk)
         while True:
             j += 1 + gap(table, guide, drawn(a, b, n))
             if j >= end: break
             n += 1
-            targets[found] = c*chunk + j
-            found += keys[4] != 0 or c*chunk + j != i
+            targets[found] = c*chunk + j - first
+            found += c*chunk + j >= first and (keys[4] != 0 or c*chunk + j != i)
     return found
 
 @njit(inline='always')
 def weight_stream(i, keys):
     "The two words from which the weights of neuron `i` are drawn"
     row = mixed(np.uint32(np.uint32(i) + keys[2]))
-    return mixed(row), mixed(row ^ keys[3])
+    return mixed(row), np.uint32(mixed(row ^ keys[3]) + keys[6]*np.uint32(0x85ebca6b))  # draw 0 is that of the first post
 
 @njit(inline='always')
-def which(values, a, b, j):
-    "The place in `values` of the weight onto neuron `j`"
-    return drawn(a, b, j) >> np.uint32(19) if values.size > 1 else np.uint32(0)
+def pair_draw(values, delays, a, b, j):
+    "The draw that chooses weight and delay onto neuron `j`; 0 if there is nothing to choose"
+    return drawn(a, b, j) if values.size > 1 or delays.size > 1 else np.uint32(0)
+
+@njit(inline='always')
+def which(values, h):
+    "The place in `values` that a draw chooses"
+    return h >> np.uint32(19) if values.size > 1 else np.uint32(0)
+
+@njit(inline='always')
+def slot_of(delays, h, now, slots, first):
+    "The slot of the ring in which a synapse is due, from its draw; `first` is that of the first delay"
+    if delays.size == 1: return first
+    slot = now + np.int64(delays[(h >> np.uint32(7)) & np.uint32(4095)])
+    return slot - slots if slot >= slots else slot
 
 # %% ../nbs/04c_regrow.ipynb #kernels
 @njit(inline='always')
@@ -71,54 +83,62 @@ def silent(s, i, n):
     return True
 
 @njit(error_model='numpy')
-def to_post(acc, s, values, table, guide, keys, n, m):
-    "`acc[j] += sum_i s[i] W[i, j]`"
-    targets = np.empty(m + 1, np.int32)
+def to_post(acc, s, values, table, guide, keys, delays, head, n, m, slots):
+    "`acc[slot, j] += sum_i s[i] W[i, j]`"
+    targets, now = np.empty(m + 1, np.int32), np.int64(head) % slots
+    first = (now + np.int64(delays[0])) % slots
     for i in range(n):
         if silent(s, i, n): continue
-        found = grown(i, m, table, guide, keys, targets)
-        a, b = weight_stream(i, keys)
+        found = grown(i + keys[5], m, table, guide, keys, targets)
+        a, b = weight_stream(i + keys[5], keys)
         for k in range(s.size//n):
             if s[k*n + i] == 0: continue
-            total, spike = acc[k*m:(k + 1)*m], s[k*n + i]
+            total, spike = acc[k*slots*m:(k + 1)*slots*m], s[k*n + i]
             for r in range(found):
                 j = targets[r]
-                total[j] += values[which(values, a, b, j)]*spike
+                h = pair_draw(values, delays, a, b, j)
+                total[slot_of(delays, h, now, slots, first)*m + j] += values[which(values, h)]*spike
 
 @njit(error_model='numpy')
-def to_pre(acc, x, values, table, guide, keys, n, m):
-    "`acc[i] += sum_j W[i, j] x[j]`"
-    targets = np.empty(m + 1, np.int32)
+def to_pre(acc, x, values, table, guide, keys, delays, head, n, m, slots):
+    "`acc[i] += sum_j W[i, j] x[slot, j]`"
+    targets, now = np.empty(m + 1, np.int32), np.int64(head) % slots
+    first = (now + np.int64(delays[0])) % slots
     for i in range(n):
-        found = grown(i, m, table, guide, keys, targets)
-        a, b = weight_stream(i, keys)
-        for k in range(x.size//m):
-            total = acc.dtype.type(0)
+        found = grown(i + keys[5], m, table, guide, keys, targets)
+        a, b = weight_stream(i + keys[5], keys)
+        for k in range(x.size//(slots*m)):
+            total, future = acc.dtype.type(0), x[k*slots*m:(k + 1)*slots*m]
             for r in range(found):
                 j = targets[r]
-                total += values[which(values, a, b, j)]*x[k*m + j]
+                h = pair_draw(values, delays, a, b, j)
+                total += values[which(values, h)]*future[slot_of(delays, h, now, slots, first)*m + j]
             acc[k*n + i] += total
 
 @njit(error_model='numpy')
-def to_values(acc, s, x, table, guide, keys, n, m):
-    "`acc[q] += sum_ij s[i] x[j]`, over the pairs whose weight is number q"
-    targets = np.empty(m + 1, np.int32)
+def to_values(acc, s, x, table, guide, keys, delays, head, n, m, slots):
+    "`acc[q] += sum_ij s[i] x[slot, j]`, over the pairs whose weight is number q"
+    targets, now = np.empty(m + 1, np.int32), np.int64(head) % slots
+    first = (now + np.int64(delays[0])) % slots
     for i in range(n):
         if silent(s, i, n): continue
-        found = grown(i, m, table, guide, keys, targets)
-        a, b = weight_stream(i, keys)
+        found = grown(i + keys[5], m, table, guide, keys, targets)
+        a, b = weight_stream(i + keys[5], keys)
         for k in range(s.size//n):
-            spike = s[k*n + i]
+            spike, future = s[k*n + i], x[k*slots*m:(k + 1)*slots*m]
             if spike == 0: continue
-            for r in range(found): acc[which(acc, a, b, targets[r])] += x[k*m + targets[r]]*spike
+            for r in range(found):
+                j = targets[r]
+                h = pair_draw(acc, delays, a, b, j)
+                acc[which(acc, h)] += future[slot_of(delays, h, now, slots, first)*m + j]*spike
 
 # %% ../nbs/04c_regrow.ipynb #handler
 @njit(inline='always')
 def tables(frame):
-    "Gap table, guide and keys of a call, and the sizes of its matrix"
-    sizes = flat(argument(frame, 6), np.int32)
-    return (flat(argument(frame, 3), np.uint32), flat(argument(frame, 4), np.int32),
-            flat(argument(frame, 5), np.uint32), sizes[0], sizes[1])
+    "Gap table, guide, keys and delays of a call, its step, and the sizes of its matrix and ring"
+    sizes = flat(argument(frame, 8), np.int32)
+    return (flat(argument(frame, 3), np.uint32), flat(argument(frame, 4), np.int32), flat(argument(frame, 5), np.uint32),
+            flat(argument(frame, 6), np.uint16), flat(argument(frame, 7), np.int32)[0], sizes[0], sizes[1], sizes[2])
 
 def post_handler(first, second, value):
     "A compiled handler of `to_post` for the dtypes of its factors and of its result"

@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float
 from .core import component, count, decay, fits, positive, real, settle, static
 
 # %% auto #0
-__all__ = ['AlignPost', 'ExponState', 'Expon', 'DualExponState', 'DualExponV2', 'DeltaState', 'Delta', 'COBA', 'CUBA', 'MgBlock']
+__all__ = ['AlignPost', 'ExponState', 'Expon', 'DualExponState', 'DualExponV2', 'COBA', 'CUBA', 'MgBlock', 'DeltaState', 'Delta']
 
 # %% ../nbs/07_synapses.ipynb #protocol
 @runtime_checkable
@@ -139,40 +139,6 @@ class DualExponV2(_Synapse):
         "`A`, or what makes the peak 1"
         return _peak(self.tau_decay, self.tau_rise) if self.A is None else self.A
 
-# %% ../nbs/07_synapses.ipynb #delta-state
-@component
-class DeltaState:
-    "What arrived since the last decay, and what before it"
-    fresh: Float[Array, "*batch n"]  # mV
-    held: Float[Array, "*batch n"]   # mV, until the next delivery
-
-# %% ../nbs/07_synapses.ipynb #delta
-@component
-class Delta(_Synapse):
-    "A synapse without memory: each spike makes `V` jump by its weight (mV), in its own step alone"
-    size: int | None = static(default=None)  # post-synaptic neurons; a network fills it in
-
-    def __post_init__(self): self._check()
-
-    def init_state(self, key: Array | None = None, batch: tuple[int, ...] = ()) -> DeltaState:
-        "Nothing due"
-        del key
-        zeros = self._closed(batch, jnp.result_type(float))
-        return DeltaState(zeros, zeros)
-
-    def receive(self, s: DeltaState, add: Callable[[Array], Array]) -> DeltaState:
-        "More of this step; what an earlier step held is dropped"
-        return DeltaState(add(s.fresh), jnp.zeros_like(s.held))
-
-    def decay(self, s: DeltaState, dt: float) -> DeltaState:
-        "What was fresh is held until the next delivery"
-        del dt
-        return DeltaState(jnp.zeros_like(s.fresh), s.fresh)
-
-    def conductance(self, s: DeltaState) -> Float[Array, "*batch n"]:
-        "By how much `V` is to jump in this step, mV"
-        return s.fresh + s.held
-
 # %% ../nbs/07_synapses.ipynb #outs
 @component
 class COBA:
@@ -213,6 +179,40 @@ class MgBlock:
     def free(self, V: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
         "The share of channels that are not plugged"
         return 1/(1 + self.cc_Mg/self.beta*jnp.exp(self.alpha*(self.V_offset - V)))
+
+# %% ../nbs/07_synapses.ipynb #delta-state
+@component
+class DeltaState:
+    "What arrived since the last decay, and what before it"
+    fresh: Float[Array, "*batch n"]  # mV
+    held: Float[Array, "*batch n"]   # mV, until the next delivery
+
+# %% ../nbs/07_synapses.ipynb #delta
+@component
+class Delta(_Synapse):
+    "A synapse without memory: each spike makes `V` jump by its weight (mV), in its own step alone"
+    size: int | None = static(default=None)  # post-synaptic neurons; a network fills it in
+
+    def __post_init__(self): self._check()
+
+    def init_state(self, key: Array | None = None, batch: tuple[int, ...] = ()) -> DeltaState:
+        "Nothing due"
+        del key
+        zeros = self._closed(batch, jnp.result_type(float))
+        return DeltaState(zeros, zeros)
+
+    def receive(self, s: DeltaState, add: Callable[[Array], Array]) -> DeltaState:
+        "More of this step; what an earlier step held is dropped"
+        return DeltaState(add(s.fresh), jnp.zeros_like(s.held))
+
+    def decay(self, s: DeltaState, dt: float) -> DeltaState:
+        "What was fresh is held until the next delivery"
+        del dt
+        return DeltaState(jnp.zeros_like(s.fresh), s.fresh)
+
+    def conductance(self, s: DeltaState) -> Float[Array, "*batch n"]:
+        "By how much `V` is to jump in this step, mV"
+        return s.fresh + s.held
 
 # %% ../nbs/07_synapses.ipynb #cite
 Expon.bibtex = """@inproceedings{wang2024differentiable,
