@@ -11,15 +11,15 @@ from functools import lru_cache, partial
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 import jax, jax.numpy as jnp, numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, Int32, Int64, Shaped, UInt32
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Int32, Int64, Shaped, UInt16, UInt32
 from .core import component, count, fits, settle, static
 if TYPE_CHECKING: from scipy.sparse import csr_array
 else: csr_array = TypeVar('csr_array')  # a name for signatures; scipy itself waits for `to_scipy`
 
 # %% auto #0
 __all__ = ['whole', 'flag', 'check_sizes', 'check_rows', 'pair_order', 'check_pairs', 'row_of', 'CSR', 'thumbnail', 'Pattern',
-           'chunk_size', 'gap_table', 'guide_table', 'mix', 'spread', 'streams', 'draw', 'few', 'one_row', 'rounds',
-           'sparse_rows', 'dense_rows', 'check_prob', 'check_seed', 'FixedProb']
+           'chunk_size', 'gap_table', 'guide_cell', 'guide_table', 'mix', 'spread', 'streams', 'draw', 'few', 'one_row',
+           'rounds', 'sparse_rows', 'dense_rows', 'check_prob', 'check_seed', 'FixedProb']
 
 # %% ../nbs/03_connect.ipynb #whole
 def whole(
@@ -259,12 +259,21 @@ def gap_table(
     return table
 
 # %% ../nbs/03_connect.ipynb #guide
+def guide_cell(h: Int[ArrayLike, "*draws"]) -> Int[Array, "*draws"]:
+    "Where in a guide a draw is looked up"
+    return (h >> 19) + np.maximum((h >> 15) - (15 << 12) + 1, 0)
+
 @lru_cache
 def guide_table(
     prob: float,  # of a connection
-) -> Int32[np.ndarray, "4096"]:
-    "For each value of the leading twelve of 31 bits: how many entries of `gap_table` are at most the least such draw"
-    guide = np.searchsorted(gap_table(prob), np.arange(4096, dtype=np.uint32) << 19, side='right').astype(np.int32)
+) -> UInt16[np.ndarray, "8192"]:
+    "For each cell: entries of `gap_table` that are passed for certain, all but the last at most, and a bit for more to search"
+    table = gap_table(prob)
+    least = np.concatenate([np.arange(15 << 8) << 19, np.arange(15 << 12, (2**16) + 1) << 15])
+    passed = np.minimum(np.searchsorted(table, least[:-1], side='right'), len(table) - 1)
+    most = np.searchsorted(table, least[1:] - 1, side='right')
+    guide = np.zeros(8192, np.uint16)
+    guide[guide_cell(least[:-1])] = passed + (most > passed + 1)*2**15
     guide.setflags(write=False)
     return guide
 

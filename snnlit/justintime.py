@@ -159,7 +159,7 @@ ad.primitive_jvps[grow_add_p], ad.primitive_transposes[grow_add_p] = sum_of_part
 batching.primitive_batchers[grow_add_p] = _batch
 
 # %% ../nbs/05b_justintime.ipynb #grow-add
-def pattern_tables(pattern: FixedProb) -> tuple[UInt32[np.ndarray, "chunk"], Int32[np.ndarray, "4096"], UInt32[np.ndarray, "5"]]:
+def pattern_tables(pattern: FixedProb) -> tuple[UInt32[np.ndarray, "chunk"], UInt16[np.ndarray, "8192"], UInt32[np.ndarray, "5"]]:
     "The table of gaps of a pattern, its guide, and its keys with those of the weights"
     other = (pattern.seed + 2**63) % 2**64  # the seed of the weights
     keys = np.array([*spread(pattern.seed), *spread(other), pattern.include_self], np.uint32)

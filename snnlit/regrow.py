@@ -7,11 +7,12 @@ from __future__ import annotations
 from functools import lru_cache
 import numpy as np
 from numba import cfunc, njit, types
-from .native import _OWNER, argument, flat, introduced, register, result
+from .native import _OWNER, argument, flat, introduced, listed, register, result
 
 # %% auto #0
-__all__ = ['HANDLERS', 'mixed', 'drawn', 'gap', 'grown', 'weight_stream', 'pair_draw', 'which', 'slot_of', 'silent', 'to_post',
-           'to_pre', 'to_values', 'tables', 'post_handler', 'pre_handler', 'values_handler', 'grow_target']
+__all__ = ['HANDLERS', 'mixed', 'drawn', 'wave', 'advice', 'look_up', 'follow', 'kept', 'chunk_stream', 'follow_one_by_one',
+           'grown', 'buffers', 'pair_draws', 'which', 'slot_of', 'active_rows', 'to_post', 'to_pre', 'to_values',
+           'tables', 'post_handler', 'pre_handler', 'values_handler', 'grow_target']
 
 # %% ../nbs/04c_regrow.ipynb #hash
 @njit(inline='always')
@@ -27,40 +28,110 @@ def drawn(a, b, n):
     return np.uint32(mixed(a ^ mixed(np.uint32(b + np.uint32(n)*np.uint32(0x85ebca6b)))) >> np.uint32(1))
 
 # %% ../nbs/04c_regrow.ipynb #guide
+_WAVE = np.uint64(16)
+
 @njit(inline='always')
-def gap(table, guide, h):
-    "How many entries of the table are at most `h`"
-    k = guide[h >> np.uint32(19)]
-    while k < table.size and table[k] <= h: k += 1
-    return k
+def wave(draws, at, a, b, n):
+    "A wave of draws from number `n` of a stream on, written from place `at` on"
+    for q in range(_WAVE): draws[at + q] = drawn(a, b, n + q)
+
+@njit(inline='always')
+def advice(guide, h):
+    "What the guide says of a draw"
+    fine = np.int32(h >> np.uint32(15)) - np.int32((15 << 12) - 1)
+    return np.uint32(guide[(h >> np.uint32(19)) + np.uint32(max(fine, np.int32(0)))])
+
+@njit(inline='always')
+def look_up(gaps, draws, at, table, guide):
+    "How many entries of the table are at most each draw of a wave"
+    seen = np.uint32(0)
+    for q in range(at, at + _WAVE):
+        said = advice(guide, draws[q])
+        k, seen = said & np.uint32(2**15 - 1), seen | said
+        gaps[q] = k + np.uint32(table[k] <= draws[q])
+    if seen >> np.uint32(15):
+        for q in range(at, at + _WAVE):
+            while gaps[q] < table.size and table[gaps[q]] <= draws[q]: gaps[q] += np.uint32(1)
 
 # %% ../nbs/04c_regrow.ipynb #row
+_GROUP = 16  # chunks
+
+@njit(inline='always')
+def follow(gaps, at, last, stop, first, targets, found):
+    "Write down where a wave of gaps leads from `last`; the last place reached, and how many targets there are before `stop`"
+    within = np.uint64(0)
+    for q in range(_WAVE):
+        last += np.int64(gaps[at + q]) + 1
+        targets[found + q] = last - first
+        within += np.uint64(last < stop)
+    return last, found + within
+
 @njit
-def grown(i, size, table, guide, keys, targets):
+def kept(targets, start, found, own):
+    "Drop targets before the beginning, and `own`, from place `start` on; how many there are then"
+    end = start
+    for r in range(start, found):
+        j = targets[r]
+        targets[end] = j
+        end += np.uint64(j >= 0 and j != own)
+    return end
+
+@njit(inline='always')
+def chunk_stream(row, c): return mixed(np.uint32(row + np.uint32(c)*np.uint32(0x9e3779b9)))
+
+@njit(inline='always')
+def follow_one_by_one(table, guide, a, b, last, stop, first, targets, found):
+    "As `follow`, from draw to draw, to the end of the chunk"
+    n = np.uint64(0)
+    while True:
+        h = drawn(a, b, n)
+        k = advice(guide, h) & np.uint32(2**15 - 1)
+        while k < table.size and table[k] <= h: k += np.uint32(1)
+        last += np.int64(k) + 1
+        if last >= stop: return found
+        targets[found] = last - first
+        found, n = found + np.uint64(1), n + np.uint64(1)
+
+@njit
+def grown(i, size, table, guide, keys, targets, draws, gaps):
     "Write the targets of neuron `i`, and say how many there are"
-    row = mixed(np.uint32(np.uint32(i) + keys[0]))
-    b, found, chunk, first = mixed(row ^ keys[1]), 0, table.size, np.int64(keys[6])
-    for c in range(first//chunk, (first + size + chunk - 1)//chunk):
-        a, j, n = mixed(np.uint32(row + np.uint32(c)*np.uint32(0x9e3779b9))), -1, 0
-        end = min(chunk, first + size - c*chunk)
-        while True:
-            j += 1 + gap(table, guide, drawn(a, b, n))
-            if j >= end: break
-            n += 1
-            targets[found] = c*chunk + j - first
-            found += c*chunk + j >= first and (keys[4] != 0 or c*chunk + j != i)
+    row, found, chunk, first, spare = mixed(np.uint32(np.uint32(i) + keys[0])), np.uint64(0), table.size, np.int64(keys[6]), _WAVE*_GROUP
+    b, own = mixed(row ^ keys[1]), -1 if keys[4] else i - first
+    chunks = (first + size + chunk - 1)//chunk
+    few = np.int64(table[0])*min(chunk, size) < 4 << 31  # entry 0 is the probability
+    for group in range(first//chunk, chunks, _GROUP):
+        some = min(_GROUP, chunks - group)
+        if not few:
+            for c in range(some): wave(draws, _WAVE*np.uint64(c), chunk_stream(row, group + c), b, np.uint64(0))
+            for c in range(some): look_up(gaps, draws, _WAVE*np.uint64(c), table, guide)
+        for c in range(some):
+            start, before, n = (group + c)*chunk, found, np.uint64(0)
+            stop = min(start + chunk, first + size)
+            stream = chunk_stream(row, group + c)
+            if few: found = follow_one_by_one(table, guide, stream, b, start - 1, stop, first, targets, found)
+            else:
+                last, found = follow(gaps, _WAVE*np.uint64(c), start - 1, stop, first, targets, found)
+                while last < stop:
+                    n += _WAVE
+                    wave(draws, spare, stream, b, n)
+                    look_up(gaps, draws, spare, table, guide)
+                    last, found = follow(gaps, spare, last, stop, first, targets, found)
+            if start < first or start - first <= own < stop - first: found = kept(targets, before, found, own)
     return found
 
 @njit(inline='always')
-def weight_stream(i, keys):
-    "The two words from which the weights of neuron `i` are drawn"
-    row = mixed(np.uint32(np.uint32(i) + keys[2]))
-    return mixed(row), np.uint32(mixed(row ^ keys[3]) + keys[6]*np.uint32(0x85ebca6b))  # draw 0 is that of the first post
+def buffers(m):
+    "Room for the targets of a row, and for its draws and gaps"
+    waves = 16*(_GROUP + 1)
+    return np.empty(m + 16, np.int32), np.empty(waves, np.uint32), np.empty(waves, np.uint32)
 
+# %% ../nbs/04c_regrow.ipynb #weight
 @njit(inline='always')
-def pair_draw(values, delays, a, b, j):
-    "The draw that chooses weight and delay onto neuron `j`; 0 if there is nothing to choose"
-    return drawn(a, b, j) if values.size > 1 or delays.size > 1 else np.uint32(0)
+def pair_draws(i, keys, targets, found, words):
+    "Write the draws that choose weight and delay onto each target of neuron `i`"
+    row = mixed(np.uint32(np.uint32(i) + keys[2]))
+    a, b = mixed(row), np.uint32(mixed(row ^ keys[3]) + keys[6]*np.uint32(0x85ebca6b))  # draw 0 is that of the first post
+    for r in range(found): words[r] = drawn(a, b, targets[r])
 
 @njit(inline='always')
 def which(values, h):
@@ -76,68 +147,79 @@ def slot_of(delays, h, now, slots, first):
 
 # %% ../nbs/04c_regrow.ipynb #kernels
 @njit(inline='always')
-def silent(s, i, n):
-    "Whether no member of the batch has anything in column `i` of `n`"
-    for k in range(i, s.size, n):
-        if s[k] != 0: return False
-    return True
+def active_rows(s, n):
+    "Neurons of which some member of the batch has something to send, and how many they are"
+    rows = np.empty(n + 1, np.int32)
+    if s.size == n: return rows, listed(s, rows)
+    some = np.zeros(n, np.bool_)
+    for k in range(s.size//n):
+        for i in range(n): some[i] |= s[k*n + i] != 0
+    return rows, listed(some, rows)
 
 @njit(error_model='numpy')
 def to_post(acc, s, values, table, guide, keys, delays, head, n, m, slots):
     "`acc[slot, j] += sum_i s[i] W[i, j]`"
-    targets, now = np.empty(m + 1, np.int32), np.int64(head) % slots
-    first = (now + np.int64(delays[0])) % slots
-    for i in range(n):
-        if silent(s, i, n): continue
-        found = grown(i + keys[5], m, table, guide, keys, targets)
-        a, b = weight_stream(i + keys[5], keys)
+    targets, draws, gaps = buffers(m)
+    choice, now = values.size > 1 or delays.size > 1, np.int64(head) % slots
+    words, first = np.empty(m if choice else 0, np.uint32), (now + np.int64(delays[0])) % slots
+    active, count = active_rows(s, n)
+    for i in active[:count]:
+        found = grown(i + keys[5], m, table, guide, keys, targets, draws, gaps)
+        if choice: pair_draws(i + keys[5], keys, targets, found, words)
         for k in range(s.size//n):
-            if s[k*n + i] == 0: continue
-            total, spike = acc[k*slots*m:(k + 1)*slots*m], s[k*n + i]
-            for r in range(found):
-                j = targets[r]
-                h = pair_draw(values, delays, a, b, j)
-                total[slot_of(delays, h, now, slots, first)*m + j] += values[which(values, h)]*spike
+            spike, future = s[k*n + i], acc[k*slots*m:(k + 1)*slots*m]
+            if spike == 0: continue
+            if choice:
+                for r in range(found):
+                    place = slot_of(delays, words[r], now, slots, first)*m + targets[r]
+                    future[np.uint64(place)] += values[which(values, words[r])]*spike
+            else:
+                due, w = future[first*m:(first + 1)*m], values[0]*spike
+                for r in range(found): due[np.uint32(targets[r])] += w
 
 @njit(error_model='numpy')
 def to_pre(acc, x, values, table, guide, keys, delays, head, n, m, slots):
     "`acc[i] += sum_j W[i, j] x[slot, j]`"
-    targets, now = np.empty(m + 1, np.int32), np.int64(head) % slots
-    first = (now + np.int64(delays[0])) % slots
+    targets, draws, gaps = buffers(m)
+    choice, now = values.size > 1 or delays.size > 1, np.int64(head) % slots
+    words, first = np.empty(m if choice else 0, np.uint32), (now + np.int64(delays[0])) % slots
     for i in range(n):
-        found = grown(i + keys[5], m, table, guide, keys, targets)
-        a, b = weight_stream(i + keys[5], keys)
+        found = grown(i + keys[5], m, table, guide, keys, targets, draws, gaps)
+        if choice: pair_draws(i + keys[5], keys, targets, found, words)
         for k in range(x.size//(slots*m)):
             total, future = acc.dtype.type(0), x[k*slots*m:(k + 1)*slots*m]
-            for r in range(found):
-                j = targets[r]
-                h = pair_draw(values, delays, a, b, j)
-                total += values[which(values, h)]*future[slot_of(delays, h, now, slots, first)*m + j]
+            if choice:
+                for r in range(found):
+                    place = slot_of(delays, words[r], now, slots, first)*m + targets[r]
+                    total += values[which(values, words[r])]*future[np.uint64(place)]
+            else:
+                due, w = future[first*m:(first + 1)*m], values[0]
+                for r in range(found): total += w*due[np.uint32(targets[r])]
             acc[k*n + i] += total
 
 @njit(error_model='numpy')
 def to_values(acc, s, x, table, guide, keys, delays, head, n, m, slots):
     "`acc[q] += sum_ij s[i] x[slot, j]`, over the pairs whose weight is number q"
-    targets, now = np.empty(m + 1, np.int32), np.int64(head) % slots
-    first = (now + np.int64(delays[0])) % slots
-    for i in range(n):
-        if silent(s, i, n): continue
-        found = grown(i + keys[5], m, table, guide, keys, targets)
-        a, b = weight_stream(i + keys[5], keys)
+    targets, draws, gaps = buffers(m)
+    choice, now = acc.size > 1 or delays.size > 1, np.int64(head) % slots
+    words, first = np.zeros(m, np.uint32), (now + np.int64(delays[0])) % slots
+    active, count = active_rows(s, n)
+    for i in active[:count]:
+        found = grown(i + keys[5], m, table, guide, keys, targets, draws, gaps)
+        if choice: pair_draws(i + keys[5], keys, targets, found, words)
         for k in range(s.size//n):
             spike, future = s[k*n + i], x[k*slots*m:(k + 1)*slots*m]
             if spike == 0: continue
             for r in range(found):
-                j = targets[r]
-                h = pair_draw(acc, delays, a, b, j)
-                acc[which(acc, h)] += future[slot_of(delays, h, now, slots, first)*m + j]*spike
+                place = slot_of(delays, words[r], now, slots, first)*m + targets[r]
+                acc[which(acc, words[r])] += future[np.uint64(place)]*spike
 
 # %% ../nbs/04c_regrow.ipynb #handler
 @njit(inline='always')
 def tables(frame):
     "Gap table, guide, keys and delays of a call, its step, and the sizes of its matrix and ring"
     sizes = flat(argument(frame, 8), np.int32)
-    return (flat(argument(frame, 3), np.uint32), flat(argument(frame, 4), np.int32), flat(argument(frame, 5), np.uint32),
+    return (flat(argument(frame, 3), np.uint32), flat(argument(frame, 4), np.uint16), flat(argument(frame, 5), np.uint32),
             flat(argument(frame, 6), np.uint16), flat(argument(frame, 7), np.int32)[0], sizes[0], sizes[1], sizes[2])
 
 def post_handler(first, second, value):
