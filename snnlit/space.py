@@ -12,7 +12,7 @@ from operator import add, mul
 import jax, jax.numpy as jnp, numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Int32, Int64
 from .connect import CSR, check_prob, check_seed, draw, flag, spread, streams
-from .core import component, count, positive, real, settle, static
+from .core import component, count, number, positive, real, settle, static
 from .patterns import asked_rows, synapse_list, take_rows, threshold
 
 # %% auto #0
@@ -181,11 +181,6 @@ def _check_neurons(
         raise ValueError(f'{name} must be in [0, {size}), got {wrong}.')
     return i
 
-def _one_number(name: str, value: ArrayLike, check=real, hint: str = '') -> Float[Array, ""]:
-    "`value` as a 0-d array; `ValueError` unless it is one number that `check` admits"
-    if np.ndim(value): raise ValueError(f'{name} must be one number, got shape {np.shape(value)}.')
-    return check(name, value, hint)
-
 def _two_numbers(name: str, values: ArrayLike, check=real) -> Float[Array, "2"]:
     "`values` as an array; `ValueError` unless they are two numbers that `check` admits"
     if np.shape(values) != (2,):
@@ -350,9 +345,9 @@ class GaussianDecay(Decay):
 
     def __post_init__(self):
         _check_flags(self, 'periodic_boundary', 'include_self', 'normalize')
-        settle(self, sigma=_one_number('GaussianDecay: sigma', self.sigma, positive, 'It is the width of the kernel.'),
-               max_w=_one_number('GaussianDecay: max_w', self.max_w),
-               min_w=None if self.min_w is None else _one_number('GaussianDecay: min_w', self.min_w),
+        settle(self, sigma=number('GaussianDecay: sigma', self.sigma, 'It is the width of the kernel.', positive),
+               max_w=number('GaussianDecay: max_w', self.max_w),
+               min_w=None if self.min_w is None else number('GaussianDecay: min_w', self.min_w),
                encoding_values=check_ranges('GaussianDecay', self.encoding_values))
 
     def terms(self, dtype: jnp.dtype) -> list[Term]:
@@ -374,7 +369,7 @@ class DOGDecay(Decay):
         _check_flags(self, 'periodic_boundary', 'include_self', 'normalize')
         settle(self, sigmas=_two_numbers('DOGDecay: sigmas', self.sigmas, positive),
                max_ws=_two_numbers('DOGDecay: max_ws', self.max_ws),
-               min_w=None if self.min_w is None else _one_number('DOGDecay: min_w', self.min_w),
+               min_w=None if self.min_w is None else number('DOGDecay: min_w', self.min_w),
                encoding_values=check_ranges('DOGDecay', self.encoding_values))
 
     def terms(self, dtype: jnp.dtype) -> list[Term]:
@@ -446,7 +441,7 @@ class GaussianProb(DistanceProb):
 
     def __post_init__(self):
         _check_flags(self, 'periodic_boundary', 'include_self')
-        settle(self, sigma=float(_one_number('GaussianProb: sigma', self.sigma, positive)),
+        settle(self, sigma=float(number('GaussianProb: sigma', self.sigma, check=positive)),
                max_prob=_prob('GaussianProb: max_prob', self.max_prob), seed=check_seed(self.seed, 'GaussianProb'),
                min_prob=None if self.min_prob is None else _prob('GaussianProb: min_prob', self.min_prob),
                encoding_values=check_ranges('GaussianProb', self.encoding_values))
