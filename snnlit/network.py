@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from inspect import signature
 from time import perf_counter
 from typing import NamedTuple
 import jax, jax.numpy as jnp, numpy as np
@@ -16,68 +17,124 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, Int32, Shaped
 from tqdm.auto import tqdm
 from .core import (Cell, Layer, as_key, component, count, delay_steps, fits, positive, real, same,
                          settle, static, whole_steps)
+from .delayed import Delayed, replace_layer
 from .event import pack_bits
 from .fuse import fused
+from .justintime import JustInTime
+from .kinetic import AlignPre
+from .layers import CSRLinear, EventCSRLinear
 from .plot import overview
-from .projections import DelayLine, FullProjAlignPostMg
-from .synapses import AlignPost
+from .projections import DelayLine, ProjAlignPre, Projection, sized
+from .synapses import AlignPost, ExponState
 
 # %% auto #0
-__all__ = ['Pathway', 'Synapse', 'NetworkState', 'Network', 'Sample', 'Timing', 'Recording', 'Result', 'simulate']
+__all__ = ['Pathway', 'PathwayState', 'Synapse', 'Summed', 'NetworkState', 'Network', 'Sample', 'Timing', 'Recording', 'Result',
+           'simulate']
 
 # %% ../nbs/09_network.ipynb #parts
 @component
 class Pathway:
-    "A projection as a network holds it: names checked, delay in steps, synapse by number"
-    comm: Layer             # spikes -> drive
-    name: str = static()    # `pre->post`, numbered if there are several
-    pre: str = static()     # sending population
-    post: str = static()    # receiving population
-    steps: int = static()   # latency: a spike of step t acts in step t + steps
-    synapse: int = static() # which of the network's synapses it feeds
+    "A projection as a network holds it: names checked, delays in steps, synapse by number"
+    comm: Layer | Delayed           # spikes -> drive
+    name: str = static()            # `pre->post`, numbered if there are several
+    pre: str | None = static()      # sending population; `None` if spikes are handed over
+    post: str = static()            # receiving population
+    steps: int = static()           # latency, of the longest delay: a spike of step t acts in step t + steps
+    synapse: int = static()         # which of the network's synapses it feeds
+    lags: Int32[Array, "pre"] | None = None  # latency of each sender, where they differ
+    release: AlignPre | None = None          # what a spike is worth
+    syn: AlignPre | None = None              # synapse of each sender, ahead of the weights
+
+@component
+class PathwayState:
+    "What a pathway carries by itself"
+    release: object = None  # state of its model of release
+    syn: object = None      # state of the senders' synapses
+    due: Float[Array, "*batch slots post"] | None = None  # drive on its way, with delays for each synapse
 
 @component
 class Synapse:
-    "A synapse of one population, shared by all pathways with equal `syn` and `out`"
-    syn: AlignPost          # drive -> conductance
-    out: Callable           # conductance, V -> current
-    post: str = static()    # whose
+    "A synapse of one population; of merged ones, shared by all pathways with equal `syn` and `out`"
+    syn: AlignPost                         # drive -> conductance
+    out: Callable | None                   # conductance, V -> current; `None`: jumps of V
+    post: str = static()                   # whose
+    merged: bool = static(default=True)    # shared, and in the merged order?
+    label: str | None = static(default=None)  # synapses merge within a label only
+
+@component
+class Summed:
+    "What arrives from synapses ahead of the weights: a sum, with no memory of its own"
+    size: int = static()  # receiving neurons
+
+    def init_state(self, key: Array | None = None, batch: tuple[int, ...] = ()) -> ExponState:
+        del key
+        return ExponState(jnp.zeros((*batch, self.size)))
+
+    def receive(self, s: ExponState, add: Callable[[Array], Array]) -> ExponState: return ExponState(add(jnp.zeros_like(s.g)))
+    def decay(self, s: ExponState, dt: float) -> ExponState: return s
+    def conductance(self, s: ExponState) -> Float[Array, "*batch n"]: return s.g
 
 # %% ../nbs/09_network.ipynb #resolve
-def _merge(synapses: list[Synapse], new: Synapse) -> int:
-    "The number of the synapse equal to `new`, which is appended if there is none"
+def _file(synapses: list[Synapse], new: Synapse) -> int:
+    "The number of the synapse that `new` merges with, or else of `new` itself, which is appended"
     for k, old in enumerate(synapses):
-        if old.post == new.post and same((old.syn, old.out), (new.syn, new.out)): return k
+        if new.merged and same(old, new): return k
     synapses.append(new)
     return len(synapses) - 1
-
-def _sized(syn: AlignPost, size: int, name: str) -> AlignPost:
-    if syn.size is None: return replace(syn, size=size)
-    if syn.size != size: raise ValueError(
-        f'Network: {name}: syn has size {syn.size}, but its population has {size} neurons. Leave size out.')
-    return syn
 
 def _member(name: str, populations: Mapping, given: str) -> Cell:
     if given in populations: return populations[given]
     raise ValueError(f'Network: {name} must name a population, one of {sorted(populations)}, got {given!r}.')
 
-def _resolve(populations, p: FullProjAlignPostMg, name: str, dt: float, synapses: list) -> Pathway:
+def _all_steps(name: str, delays: Float[np.ndarray, "n"], dt: float) -> Int[np.ndarray, "n"]:
+    each, which = np.unique(delays, return_inverse=True)
+    return np.array([delay_steps(name, d, dt) for d in each])[which]
+
+def _timed_comm(p: Projection, name: str, dt: float) -> tuple[Layer | Delayed, int, Array | None]:
+    "The layer of a projection, with delays for each synapse if it has those; its latency; and that of each sender"
+    name = f'Network: delay of {name} (ms)'
+    delays = getattr(p, 'delays', None)
+    if delays is None: return p.comm, delay_steps(name, getattr(p, 'delay', None), dt), None
+    steps, jit = _all_steps(name, delays, dt), isinstance(p.comm, JustInTime)
+    of_synapses = 4096 if jit else p.comm.conn.nnz if isinstance(p.comm, (CSRLinear, EventCSRLinear)) else None
+    if p.comm.num_pre == of_synapses == steps.size: raise ValueError(
+        f'{name}: {steps.size} delays could be those of senders or of synapses. '
+        'For senders give the layer another form; for synapses give comm=Delayed(layer, steps).')
+    if steps.size == of_synapses: return Delayed(p.comm, steps), 1, None
+    if steps.size == p.comm.num_pre: return p.comm, int(steps.max()), jnp.asarray(steps, jnp.int32)
+    raise ValueError(f'{name} must be one, or one for each of {p.comm.num_pre} senders' + (
+        f' or {of_synapses:,} {"equally likely ones" if jit else "synapses"}' if of_synapses else '') + f', got {steps.size}.')
+
+def _check_ends(name: str, p: Projection, pre: Cell | None, post: Cell) -> None:
+    "Senders must fire, receivers must have a potential, and the layer must fit between them"
+    got, wanted = (p.comm.num_pre, p.comm.num_post), (p.comm.num_pre if pre is None else pre.size, post.size)
+    if got != wanted: raise ValueError(f'Network: comm of {name} must map {wanted[0]} to {wanted[1]} neurons, got {got[0]} to {got[1]}.')
+    for cell, field, what in ((pre, 'spike', 'fire'), (post, 'V', 'have a potential')):
+        if cell is None or hasattr(jax.eval_shape(cell.init_state, jax.random.key(0)), field): continue
+        raise ValueError(f'Network: {"pre" if field == "spike" else "post"} of {name} must {what}, '
+                         f'but the state of {type(cell).__name__} has no {field}.')
+    if getattr(p.syn, 'jumps', False) and 'jump' not in signature(post.step).parameters:
+        raise ValueError(f'Network: post of {name} must take jumps of V, but {type(post).__name__}.step has no argument jump.')
+
+def _resolve(populations, p: Projection, name: str, dt: float, synapses: list) -> Pathway:
     "Check one projection against the populations, and file its synapse"
-    if not isinstance(p, FullProjAlignPostMg):
-        raise TypeError(f'Network: {name} must be a FullProjAlignPostMg, got {type(p).__name__}.')
-    pre, post = _member(f'pre of {name}', populations, p.pre), _member(f'post of {name}', populations, p.post)
-    if (p.comm.num_pre, p.comm.num_post) != (pre.size, post.size): raise ValueError(
-        f'Network: comm of {name} must map {pre.size} to {post.size} neurons, '
-        f'got {p.comm.num_pre} to {p.comm.num_post}.')
-    steps = delay_steps(f'Network: delay of {name} (ms)', p.delay, dt)
-    synapse = _merge(synapses, Synapse(_sized(p.syn, post.size, name), p.out, p.post))
-    return Pathway(p.comm, name, p.pre, p.post, steps, synapse)
+    if not isinstance(p, Projection): raise TypeError(
+        f'Network: {name} must be a projection, such as FullProjAlignPostMg, got {type(p).__name__}.')
+    pre = None if not hasattr(p, 'pre') else _member(f'pre of {name}', populations, p.pre)
+    post = _member(f'post of {name}', populations, p.post)
+    _check_ends(name, p, pre, post)
+    comm, steps, lags = _timed_comm(p, name, dt)
+    release, ahead = getattr(p, 'release', None), isinstance(p, ProjAlignPre)
+    release = None if release is None else sized(release, pre.size, f'Network: release of {name}')
+    syn = sized(p.syn, pre.size if ahead else post.size, f'Network: {name}')
+    shared = Synapse(Summed(post.size) if ahead else syn, p.out, p.post, p.merged, p.out_label)
+    return Pathway(comm, name, getattr(p, 'pre', None), p.post, steps, _file(synapses, shared), lags, release, syn if ahead else None)
 
 def _names(projections) -> list[str]:
     "`pre->post` for each, with a number where that occurs again"
     names = []
     for p in projections:
-        base = getattr(p, 'name', None) or f"{getattr(p, 'pre', '?')}->{getattr(p, 'post', '?')}"
+        base = getattr(p, 'name', None) or f"{getattr(p, 'pre', '')}->{getattr(p, 'post', '?')}"
         twins = sum(n == base or n.startswith(f'{base}#') for n in names)
         names.append(base if not twins else f'{base}#{twins + 1}')
     return names
@@ -91,30 +148,63 @@ class NetworkState:
     cells: dict              # state of each population
     synapses: tuple          # state of each synapse
     rings: dict              # spikes on their way, of populations with delays above one step
+    pathways: tuple = ()     # what each pathway carries by itself
 
 # %% ../nbs/09_network.ipynb #advance
 def _advance(cell, synapses: list[Synapse], s, opened: list, x, *, dt: float, key, form: str):
     "Points 3 to 5 for one population: states of its neurons and of its synapses, one step on"
     def update(state, cell, synapses, x):
         neurons, opened = state
-        opened = [y.syn.decay(g, dt) for y, g in zip(synapses, opened)]
+        opened = [y.syn.decay(g, dt) if y.merged else g for y, g in zip(synapses, opened)]
         def current(V):
             total = x
-            for y, g in zip(synapses, opened): total = total + y.out(y.syn.conductance(g), V)
+            for y, g in zip(synapses, opened):
+                if y.out is not None: total = total + y.out(y.syn.conductance(g), V)
             return jnp.asarray(total, V.dtype)
-        return cell.step(neurons, current, dt=dt, key=key), opened
+        jumps = [y.syn.conductance(g) for y, g in zip(synapses, opened) if y.out is None]
+        jump = dict(jump=sum(jumps)) if jumps else {}
+        return cell.step(neurons, current, dt=dt, key=key, **jump), opened
     if form != 'auto': return update((s, opened), cell, synapses, x)
     return fused(update, (s, opened), cell, synapses, x)
 
 # %% ../nbs/09_network.ipynb #receive
-def _received(net: Network, s: NetworkState, lines: dict, rings: dict) -> list:
-    "Point 2: the states of all synapses, with the spikes that are due in this step"
-    synapses = list(s.synapses)
-    for p in net.pathways:
-        spikes = s.cells[p.pre].spike if p.steps == 1 else lines[p.pre].read(rings[p.pre], s.t, p.steps)
-        syn = net.synapses[p.synapse].syn
-        synapses[p.synapse] = syn.receive(synapses[p.synapse], lambda acc: p.comm.add(acc, spikes))
-    return synapses
+def _due(net: Network, p: Pathway, s: NetworkState, rings: dict, handed: Mapping) -> Array:
+    "The spikes that pathway `p` is to weigh in this step"
+    if p.pre is None: return jnp.asarray(handed[p.name])
+    if p.steps == 1: return s.cells[p.pre].spike
+    return net.lines[p.pre].read(rings[p.pre], s.t, p.steps if p.lags is None else p.lags)
+
+def _ahead(p: Pathway, own: PathwayState, spikes: Array, dt: float) -> tuple[Array, PathwayState]:
+    "What the weights multiply: spikes, by way of a release and of the senders' synapses, where there are any"
+    for part in ('release', 'syn'):
+        model = getattr(p, part)
+        if model is None: continue
+        after = model.step(getattr(own, part), spikes, dt=dt)
+        own, spikes = replace(own, **{part: after}), model.conductance(after)
+    return spikes, own
+
+def _received(net: Network, s: NetworkState, rings: dict, handed: Mapping) -> tuple[list, tuple]:
+    "Point 2: the states of all synapses and pathways, with the spikes that are due in this step"
+    synapses, pathways = list(s.synapses), []
+    for p, own in zip(net.pathways, s.pathways):
+        values, own = _ahead(p, own, _due(net, p, s, rings, handed), net.dt)
+        if own.due is None: add = partial(p.comm.add, x=values)
+        else: add, own = _taken(p, own, values, s.t)
+        y = net.synapses[p.synapse]
+        before = synapses[p.synapse] if y.merged else y.syn.decay(synapses[p.synapse], net.dt)
+        synapses[p.synapse] = y.syn.receive(before, add)
+        pathways.append(own)
+    return synapses, tuple(pathways)
+
+def _taken(p: Pathway, own: PathwayState, values: Array, t: Array) -> tuple[Callable, PathwayState]:
+    "Send off the spikes of the last step, and take what is due in step `t`"
+    drive, due = p.comm.take(jnp.zeros_like(own.due[..., 0, :]), p.comm.send(own.due, values, t - 1), t)
+    return (lambda acc: acc + drive), replace(own, due=due)
+
+def _new_pathway(p: Pathway, batch: tuple[int, ...]) -> PathwayState:
+    "A pathway with nothing on its way"
+    return PathwayState(*(None if part is None else part.init_state(batch=batch) for part in (p.release, p.syn)),
+                        p.comm.init_ring(batch) if isinstance(p.comm, Delayed) else None)
 
 def _fresh(cell, key, k: int, batch: tuple[int, ...]):
     "The first state of population `k`: for a batch, that of each member's own key"
@@ -148,7 +238,7 @@ class Network:
     def __init__(
         self,
         populations: Mapping[str, Cell],                    # by name
-        projections: Sequence[FullProjAlignPostMg] = (),    # refer to populations by name
+        projections: Sequence[Projection] = (),             # refer to populations by name
         dt: float = .1,                                     # step, ms
     ):
         positive('Network: dt (ms)', dt)
@@ -164,13 +254,15 @@ class Network:
         cells = {n: _fresh(self.populations[n], key, k, batch) for k, n in enumerate(self.names)}
         synapses = tuple(s.syn.init_state(batch=batch) for s in self.synapses)
         rings = {n: line.init_state(batch, cells[n].spike.dtype) for n, line in self.lines.items()}
-        return NetworkState(jnp.zeros((), jnp.int32), key, cells, synapses, rings)
+        pathways = tuple(_new_pathway(p, batch) for p in self.pathways)
+        return NetworkState(jnp.zeros((), jnp.int32), key, cells, synapses, rings, pathways)
 
-    def step(self, s: NetworkState, x: Mapping[str, ArrayLike] | None = None) -> NetworkState:
-        "The state `dt` ms later; `x` is the external input of populations, by name"
-        lines, cells, x = self.lines, {}, x or {}
-        rings = {n: line.push(s.rings[n], s.cells[n].spike, s.t) for n, line in lines.items()}
-        synapses = _received(self, s, lines, rings)
+    def step(self, s: NetworkState, x: Mapping[str, ArrayLike] | None = None,
+             spikes: Mapping[str, ArrayLike] | None = None) -> NetworkState:
+        "The state `dt` ms later; `x` is the external input of populations, `spikes` those of half projections, by name"
+        cells, x, spikes = {}, x or {}, self._handed(spikes or {})
+        rings = {n: line.push(s.rings[n], s.cells[n].spike, s.t) for n, line in self.lines.items()}
+        synapses, pathways = _received(self, s, rings, spikes)
         for k, n in enumerate(self.names):
             mine = [i for i, each in enumerate(self.synapses) if each.post == n]
             key = None if s.key is None else jax.random.fold_in(jax.random.fold_in(s.key, s.t), k)
@@ -178,7 +270,14 @@ class Network:
                 self.populations[n], [self.synapses[i] for i in mine], s.cells[n], [synapses[i] for i in mine],
                 x.get(n, 0.), dt=self.dt, key=key, form=self.form)
             for i, g in zip(mine, opened): synapses[i] = g
-        return NetworkState(s.t + 1, s.key, cells, tuple(synapses), rings)
+        return NetworkState(s.t + 1, s.key, cells, tuple(synapses), rings, pathways)
+
+    def _handed(self, spikes: Mapping[str, ArrayLike]) -> Mapping[str, ArrayLike]:
+        "`spikes`, if they are those of all half projections"
+        half = [p.name for p in self.pathways if p.pre is None]
+        if set(spikes) != set(half): raise ValueError(
+            f'Network.step: spikes must be those of the half projections {half}, by name, got {[*spikes] or "none"}.')
+        return spikes
 
     @property
     def lines(self) -> dict[str, DelayLine]:
@@ -194,20 +293,27 @@ class Network:
 
     def using(self, form: str) -> Network:
         "The same network, its kernels in their 'auto', 'portable' or 'reference' form"
-        pathways = tuple(replace(p, comm=replace(p.comm, form=form) if hasattr(p.comm, 'form') else p.comm)
-                         for p in self.pathways)
+        pathways = tuple(replace(p, comm=_with_form(p.comm, form)) for p in self.pathways)
         other = copy(self)
         settle(other, pathways=pathways, form=form)
         return other
 
 # %% ../nbs/09_network.ipynb #network-repr
+def _with_form(comm: Layer | Delayed, form: str) -> Layer | Delayed:
+    if isinstance(comm, Delayed): return replace_layer(comm, _with_form(comm.layer, form))
+    return replace(comm, form=form) if hasattr(comm, 'form') else comm
+
 def _listing(self: Network) -> str:
     def size(n): return f'{n:,} neuron{"s"*(n != 1)}'
     def line(p):
-        synapse, conn = self.synapses[p.synapse], getattr(p.comm, 'conn', None)
+        y, late = self.synapses[p.synapse], isinstance(p.comm, Delayed)
+        layer = p.comm.layer if late else p.comm
+        conn = getattr(layer, 'conn', None)
         synapses = f' of {conn.nnz:,} synapses' if conn is not None and conn.indices.ndim == 1 else ''
-        return (f'  {p.name}: {type(p.comm).__name__}{synapses}, after {p.steps*self.dt:g} ms, '
-                f'to synapse {p.synapse}: {synapse.syn}, {synapse.out}')
+        wait = 'up to '*(late or p.lags is not None) + f'{(p.comm.slots if late else p.steps)*self.dt:g} ms'
+        ahead = ''.join(f'{part!r}, ' for part in (p.release, p.syn) if part is not None)
+        return (f'  {p.name}: {ahead}{type(layer).__name__}{synapses}, after {wait}, '
+                f'to synapse {p.synapse}: {y.syn if p.syn is None else "their sum"}, {y.out}')
     cells = [f'  {n}: {type(self.populations[n]).__name__}, {size(self.populations[n].size)}' for n in self.names]
     return '\n'.join([f'Network, dt = {self.dt:g} ms', *cells, *map(line, self.pathways)])
 
@@ -232,16 +338,19 @@ class Sample:
 def _locate(net: Network, s: NetworkState, where: str):
     "The array of the state that a record's name means"
     owner, _, name = where.rpartition('.')
-    pathways = {p.name: p.synapse for p in net.pathways}
-    part = s.cells.get(owner) if owner not in pathways else s.synapses[pathways[owner]]
-    return getattr(part, name)
+    return getattr(_owners(net, s)[owner], name)
+
+def _owners(net: Network, s: NetworkState) -> dict:
+    "Every part of the state that has fields to record, by name"
+    ahead = {f'{p.name}.{part}': getattr(own, part) for p, own in zip(net.pathways, s.pathways) for part in ('release', 'syn')}
+    return {**{n: s.cells[n] for n in net.names}, **{p.name: s.synapses[p.synapse] for p in net.pathways},
+            **{name: part for name, part in ahead.items() if part is not None}}
 
 def _known(net: Network, s) -> list[str]:
     "Every name that can be recorded"
     spiking = [n for n in net.names if hasattr(s.cells[n], 'spike')]
-    parts = {**{n: s.cells[n] for n in net.names}, **{p.name: s.synapses[p.synapse] for p in net.pathways}}
     return ['spikes', *(f'{n}.spikes' for n in spiking),
-            *(f'{n}.{f.name}' for n, part in parts.items() for f in fields(part))]
+            *(f'{n}.{f.name}' for n, part in _owners(net, s).items() for f in fields(part))]
 
 def _plan(net: Network, s, record) -> tuple[tuple[str, ...], tuple[Sample, ...]]:
     "What to record, split into populations whose spikes are wanted and samples of fields"
@@ -395,7 +504,7 @@ class Result(Recording):
         def first(tree): return jax.tree.map(lambda x: x[b], tree)
         def second(tree): return jax.tree.map(lambda x: x[:, b], tree)  # behind time
         state = replace(self.state, cells=first(self.state.cells), synapses=first(self.state.synapses),
-                        rings=second(self.state.rings))
+                        rings=second(self.state.rings), pathways=first(self.state.pathways))
         return replace(self, state=state, bits=second(self.bits), fields=second(self.fields))
 
     def plot(self, *, bin: float = 5., title: str | None = None):
@@ -429,6 +538,8 @@ def simulate(
 ) -> Result:
     "Run a network and record"
     steps = count('simulate: duration, in steps', whole_steps('simulate: duration (ms)', duration, net.dt))
+    if any(p.pre is None for p in net.pathways): raise ValueError(
+        'simulate: a network with half projections is handed its spikes in each step. Call net.step(s, x, spikes) in a scan.')
     s = _start(net, key, state, batch)
     rasters, samples = _plan(net, s, record)
     inputs = _inputs(net, s, input, steps)

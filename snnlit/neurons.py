@@ -13,8 +13,8 @@ from .initialize import Initializer, as_initializer, parameter
 from .surrogate import Surrogate
 
 # %% auto #0
-__all__ = ['Input', 'SpikeState', 'LifState', 'time_constant', 'Neurons', 'Spiking', 'Membrane', 'LifRef', 'rosenbrock',
-           'LifRefLTC', 'Lif']
+__all__ = ['Input', 'Jump', 'SpikeState', 'LifState', 'time_constant', 'moved', 'Neurons', 'Spiking', 'Membrane', 'LifRef',
+           'rosenbrock', 'LifRefLTC', 'Lif']
 
 # %% ../nbs/06_neurons.ipynb #state
 @component
@@ -55,6 +55,9 @@ def _spikes(name: str, spk_fun, spk_reset: str, detach_spk: bool) -> None:
 
 # %% ../nbs/06_neurons.ipynb #neurons
 Input = ArrayLike | Callable[[Array], Array]  # a current, or a function of V that gives one
+Jump = ArrayLike | None                       # mV, or `None` for no jump
+
+def moved(V: Float[Array, "*batch n"], jump: Jump) -> Float[Array, "*batch n"]: return V if jump is None else V + jump
 
 class Neurons:
     "What all neurons share: checked parameters, a start and an input"
@@ -166,11 +169,11 @@ class Membrane(Spiking):
 class LifRef(Membrane):
     "Leaky integrate-and-fire with a refractory time: `tau dV/dt = V_rest - V + R I`"
 
-    def step(self, s: LifState, x: Input, *, dt: float, key: Array | None = None) -> LifState:
+    def step(self, s: LifState, x: Input, *, dt: float, key: Array | None = None, jump: Jump = None) -> LifState:
         "`dt` ms later, with the current `x`, or `x(V)` at the present potential, held meanwhile"
         del key
         target = self.V_rest + self.R*self.current(x, s.V)
-        return self.fire(s, relax(s.V, target, self.tau, dt), dt)
+        return self.fire(s, moved(relax(s.V, target, self.tau, dt), jump), dt)
 
 # %% ../nbs/06_neurons.ipynb #ltc
 def rosenbrock(
@@ -186,11 +189,11 @@ def rosenbrock(
 class LifRefLTC(LifRef):
     "`LifRef` whose synaptic conductances shorten the time constant within the step"
 
-    def step(self, s: LifState, x: Input, *, dt: float, key: Array | None = None) -> LifState:
+    def step(self, s: LifState, x: Input, *, dt: float, key: Array | None = None, jump: Jump = None) -> LifState:
         "`dt` ms later, by (6): exact where `x(V)` is linear in `V`"
         del key
         def slope(V): return (self.V_rest - V + self.R*self.current(x, V))/self.tau
-        return self.fire(s, rosenbrock(slope, s.V, dt), dt)
+        return self.fire(s, moved(rosenbrock(slope, s.V, dt), jump), dt)
 
 # %% ../nbs/06_neurons.ipynb #no-ref
 @component
@@ -203,10 +206,10 @@ class Lif(Membrane):
         V = self.draw('V_initializer', key, batch, self.V_rest)
         return SpikeState(V, self.silence(V))
 
-    def step(self, s: SpikeState, x: Input, *, dt: float, key: Array | None = None) -> SpikeState:
+    def step(self, s: SpikeState, x: Input, *, dt: float, key: Array | None = None, jump: Jump = None) -> SpikeState:
         "`dt` ms later, with the current `x`, or `x(V)` at the present potential, held meanwhile"
         del key
-        V = relax(s.V, self.V_rest + self.R*self.current(x, s.V), self.tau, dt)
+        V = moved(relax(s.V, self.V_rest + self.R*self.current(x, s.V), self.tau, dt), jump)
         spike = self.spikes(V)
         return SpikeState(self.on_spike(spike, self.reset(V), V), spike)
 

@@ -4,27 +4,43 @@
 
 # %% ../nbs/08_projections.ipynb #imports
 from __future__ import annotations
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import field, fields, replace
 from numbers import Real
-import jax.numpy as jnp, numpy as np
+import jax, jax.numpy as jnp, numpy as np
 from jax import lax
-from jaxtyping import Array, Int32, Shaped
-from .core import Layer, component, count, describe, static
+from jaxtyping import Array, Float, Int32, Shaped
+from .core import Layer, component, count, delay_steps, describe, settle, static, whole_steps
+from .delayed import Delayed
+from .kinetic import AlignPre
 from .synapses import AlignPost
 
 # %% auto #0
-__all__ = ['DelayLine', 'check_part', 'FullProjAlignPostMg']
+__all__ = ['DelayLine', 'opened', 'check_part', 'Projection', 'sized', 'HalfProjAlignPost', 'HalfProjAlignPostMg',
+           'FullProjAlignPost', 'FullProjAlignPostMg', 'ProjAlignPre']
 
 # %% ../nbs/08_projections.ipynb #delay-line
 @component
 class DelayLine:
     "The last `steps` spike vectors of a population, in a ring that is written in place"
-    size: int = static()   # neurons
-    steps: int = static()  # longest delay, steps
+    size: int = static()                  # neurons
+    steps: int = static()                 # longest delay, steps
+    entries: tuple = static(default=())   # (name, steps) of delays that are read by name
 
     def __post_init__(self):
         count('DelayLine: size (neurons)', self.size)
         count('DelayLine: steps', self.steps)
+        for name, steps in self.entries: self._within(steps, f'entry {name!r}')
+
+    @classmethod
+    def named(cls, size: int, entries: Mapping[str, float | None], dt: float) -> DelayLine:
+        "A line that is read by name, long enough for all its delays (ms, or `None` for one step)"
+        steps = {name: delay_steps(f'DelayLine: entry {name!r} (ms)', delay, dt) for name, delay in entries.items()}
+        return cls(size, max(steps.values(), default=1), tuple(steps.items()))
+
+    def _within(self, delay, what: str) -> None:
+        if not isinstance(delay, (int, np.integer)) or not 1 <= delay <= self.steps:
+            raise ValueError(f'DelayLine: {what} must be 1 to {self.steps} steps, got {delay!r}.')
 
     def init_state(self, batch: tuple[int, ...] = (), dtype=bool) -> Shaped[Array, "steps *batch n"]:
         "A ring of silence"
@@ -39,11 +55,35 @@ class DelayLine:
         return lax.dynamic_update_index_in_dim(ring, spikes, (t - 1) % self.steps, 0)
 
     def read(self, ring: Shaped[Array, "steps *batch n"], t: Int32[Array, ""],
-             delay: int) -> Shaped[Array, "*batch n"]:
-        "The spikes of step `t - delay`, for a delay of 1 to `steps` steps"
-        if not isinstance(delay, (int, np.integer)) or not 1 <= delay <= self.steps:
-            raise ValueError(f'DelayLine.read: delay must be 1 to {self.steps} steps, got {delay!r}.')
+             delay: int | str | Int32[Array, "n"]) -> Shaped[Array, "*batch n"]:
+        "The spikes of step `t - delay`: one of 1 to `steps` steps, the name of an entry, or one for each neuron"
+        if isinstance(delay, str): delay = self._entry(delay)
+        if np.ndim(delay): return self._read_each(ring, t, delay)
+        self._within(delay, 'delay')
         return lax.dynamic_index_in_dim(ring, (t - delay) % self.steps, 0, keepdims=False)
+
+    def _entry(self, name: str) -> int:
+        known = dict(self.entries)
+        if name in known: return known[name]
+        raise ValueError(f'DelayLine: delay must be among {list(known)}, got {name!r}.')
+
+    def _read_each(self, ring, t, delay):
+        if np.shape(delay) != (self.size,): raise ValueError(
+            f'DelayLine: delay must be one, or one for each of {self.size} neurons, got shape {np.shape(delay)}.')
+        if not isinstance(delay, jax.core.Tracer):
+            for each in (int(np.min(delay)), int(np.max(delay))): self._within(each, 'delay')
+        slot = ((t - delay) % self.steps).reshape((1,)*(ring.ndim - 1) + (-1,))
+        return jnp.take_along_axis(ring, slot, 0, mode='promise_in_bounds')[0]
+
+# %% ../nbs/08_projections.ipynb #opened
+def opened(
+    syn: AlignPost, s,               # a synapse and its state
+    add: Callable[[Array], Array],   # adds the drive of this step
+    dt: float,                       # step, ms
+    merged: bool,                    # which of the two orders of (2)
+):
+    "The state after a step of receiving and decaying"
+    return syn.decay(syn.receive(s, add), dt) if merged else syn.receive(syn.decay(s, dt), add)
 
 # %% ../nbs/08_projections.ipynb #parts
 def check_part(
@@ -58,30 +98,142 @@ def check_part(
                         f'Make one: {value.__name__}(...).')
     if not isinstance(value, kind): raise TypeError(f'{name} must be {like}, got {describe(value)}.')
 
-# %% ../nbs/08_projections.ipynb #projection
-@component
-class FullProjAlignPostMg:
-    "From population to population, with a delay; equal synapses of one target are merged"
-    pre: str = static()            # name of the sending population
-    delay: float | None = static() # ms, a whole number of steps; `None` is one step
-    comm: Layer                    # spikes -> drive
-    syn: AlignPost                 # drive -> conductance
-    out: Callable                  # conductance, V -> current
-    post: str = static()           # name of the receiving population
-    name: str | None = static(default=None)  # by default `pre->post`
+_PARTS = dict(
+    pre=(str, 'the name of a population'), post=(str, 'the name of a population'), name=(str | None, 'text or None'),
+    out_label=(str | None, 'text or None'), release=(AlignPre | None, 'a model of release, such as STP, or None'))
+
+def _check_out(name: str, syn, out) -> None:
+    if not getattr(syn, 'jumps', False): return check_part(f'{name}: out', out, Callable, 'an output model, such as COBA')
+    if out is not None: raise TypeError(f'{name}: out must be None, as jumps of V are no current, got {describe(out)}.')
+
+class Projection:
+    "What all projections share: parts that are checked, a name and a way to show itself"
+    merged = False
 
     def __post_init__(self):
-        def check(field, *wanted): check_part(f'FullProjAlignPostMg: {field}', getattr(self, field), *wanted)
-        check('pre', str, 'the name of a population')
-        check('post', str, 'the name of a population')
-        check('name', str | None, 'text or None')
-        check('delay', Real | None, 'one number of ms, or None')
-        check('comm', Layer, 'a layer, such as EventCSRLinear')
-        check('syn', AlignPost, 'an align-post synapse, such as Expon')
-        check('out', Callable, 'an output model, such as COBA')
+        name = type(self).__name__
+        for part in fields(self):
+            if part.name in _PARTS: check_part(f'{name}: {part.name}', getattr(self, part.name), *_PARTS[part.name])
+        self._check_comm(name)
+        self._check_syn(name)
+        _check_out(name, self.syn, self.out)
+
+    def _check_comm(self, name: str) -> None:
+        if isinstance(self.comm, Delayed): raise TypeError(
+            f'{name}: comm must be a layer, such as EventCSRLinear, got {self.comm!r}, whose delays need a ring. '
+            'A projection that fetches its own spikes has one.')
+        check_part(f'{name}: comm', self.comm, Layer, 'a layer, such as EventCSRLinear')
+
+    def _check_syn(self, name: str) -> None:
+        if isinstance(self.syn, AlignPre) and not isinstance(self.syn, AlignPost): raise TypeError(
+            f'{name}: syn must be an align-post synapse, such as Expon, got {type(self.syn).__name__}, which has a state '
+            'for each sender. Use ProjAlignPre.')
+        check_part(f'{name}: syn', self.syn, AlignPost, 'an align-post synapse, such as Expon')
+
+    def route(self) -> str:
+        "From where to where"
+        return f'-> {self.post}'
 
     def __repr__(self) -> str:
         name = '' if self.name is None else f'{self.name}: '
+        return f'{type(self).__name__}({name}{self.route()}, by {self.comm!r}, {self.syn!r}, {self.out!r})'
+
+# %% ../nbs/08_projections.ipynb #half
+def sized(syn, size: int, name: str):
+    "`syn` for `size` neurons"
+    if syn.size is None: return replace(syn, size=size)
+    if syn.size != size: raise ValueError(
+        f'{name}: syn has size {syn.size}, but there are {size} neurons. Leave size out.')
+    return syn
+
+@component
+class HalfProjAlignPost(Projection):
+    "Spikes that are handed over, through a layer and a synapse of its own"
+    comm: Layer                                   # spikes -> drive
+    syn: AlignPost                                # drive -> conductance
+    out: Callable | None                          # conductance, V -> current; `None` for a synapse that jumps
+    post: str = static()                          # name of the receiving population
+    out_label: str | None = static(default=None)  # synapses merge within a label only
+    name: str | None = static(default=None)       # by default `->post`
+
+    def init_state(self, batch: tuple[int, ...] = ()):
+        "The closed synapse"
+        return sized(self.syn, self.comm.num_post, type(self).__name__).init_state(batch=batch)
+
+    def step(self, s, x: Shaped[Array, "*batch pre"], V: Float[Array, "*batch post"], *, dt: float):
+        "The synapse `dt` ms later, with spikes `x`; and the current into membranes at `V`, or the jumps (mV)"
+        s = opened(self.syn, s, lambda acc: self.comm.add(acc, x), dt, self.merged)
+        g = self.syn.conductance(s)
+        return s, g if self.out is None else self.out(g, V)
+
+@component
+class HalfProjAlignPostMg(HalfProjAlignPost):
+    "Spikes that are handed over; in a network, equal synapses of one target are merged"
+    merged = True
+
+# %% ../nbs/08_projections.ipynb #full
+class _Fetching(Projection):
+    "Projections that name their senders"
+    def __post_init__(self):
+        self._sort_delay(f'{type(self).__name__}: delay')
+        super().__post_init__()
+
+    def _sort_delay(self, name: str) -> None:
+        "Delays for each neuron or synapse are data, and have a field of their own"
+        if np.ndim(self.delay):
+            values = np.asarray(self.delay)
+            if values.ndim != 1 or not values.size or values.dtype.kind not in 'iuf': raise ValueError(
+                f'{name} must be None, one number of ms, or a list of them, got {describe(self.delay)}.')
+            settle(self, delay=None, delays=values.astype(float))
+        check_part(name, self.delay, Real | None, 'one number of ms, a list of them, or None')
+
+    def _check_comm(self, name: str) -> None:
+        if not isinstance(self.comm, Delayed): return super()._check_comm(name)
+        if self.delay is not None or self.delays is not None: raise ValueError(
+            f'{name}: delay must be None, as comm has delays of its own, got '
+            f'{describe(self.delay if self.delays is None else self.delays)}.')
+
+    def route(self) -> str:
+        "From where to where, in what time"
         wait = 'one step' if self.delay is None else f'{self.delay:g} ms'
-        return (f'FullProjAlignPostMg({name}{self.pre} -> {self.post} in {wait}, by '
-                f'{self.comm!r}, {self.syn!r}, {self.out!r})')
+        if self.delays is not None: wait = f'{self.delays.min():g} to {self.delays.max():g} ms'
+        if isinstance(self.comm, Delayed): wait = f'1 to {self.comm.slots} steps'
+        return f'{self.pre} -> {self.post} in {wait}'
+
+@component
+class FullProjAlignPost(_Fetching):
+    "From population to population, with a delay and a synapse of its own"
+    pre: str = static()                           # name of the sending population
+    delay: float | None = static()                # ms, whole steps; `None` is one step; or an array: see `delays`
+    comm: Layer | Delayed                         # spikes -> drive
+    syn: AlignPost                                # drive -> conductance
+    out: Callable | None                          # conductance, V -> current; `None` for a synapse that jumps
+    post: str = static()                          # name of the receiving population
+    out_label: str | None = static(default=None)  # synapses merge within a label only
+    name: str | None = static(default=None)       # by default `pre->post`
+    release: AlignPre | None = field(default=None, kw_only=True)  # what a spike is worth, such as STP
+    delays: Float[np.ndarray, "n"] | None = field(default=None, init=False)  # ms, for each sender or synapse
+
+@component
+class FullProjAlignPostMg(FullProjAlignPost):
+    "From population to population, with a delay; equal synapses of one target are merged"
+    merged = True
+
+@component
+class ProjAlignPre(_Fetching):
+    "From population to population, with a synapse for each sender ahead of the weights"
+    pre: str = static()                           # name of the sending population
+    syn: AlignPre | AlignPost                     # spikes -> conductance, one for each sender
+    delay: float | None = static()                # ms, whole steps; `None` is one step; or an array: see `delays`
+    comm: Layer | Delayed                         # conductances of senders -> of receivers
+    out: Callable                                 # conductance, V -> current
+    post: str = static()                          # name of the receiving population
+    out_label: str | None = static(default=None)  # for the sum of currents
+    name: str | None = static(default=None)       # by default `pre->post`
+    release: AlignPre | None = field(default=None, kw_only=True)  # what a spike is worth, such as STP
+    delays: Float[np.ndarray, "n"] | None = field(default=None, init=False)  # ms, for each sender or synapse
+
+    def _check_syn(self, name: str) -> None:
+        like = 'a synapse with a state for each sender, such as NMDA'
+        check_part(f'{name}: syn', self.syn, AlignPre | AlignPost, like)
+        if getattr(self.syn, 'jumps', False): raise TypeError(f'{name}: syn must be {like}, got {self.syn!r}.')

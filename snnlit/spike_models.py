@@ -9,7 +9,7 @@ import jax, jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int32  # two of them for the signatures of inherited states
 from .core import component, phi, positive, real, relax, static
 from .initialize import Initializer
-from .neurons import Input, LifState, Membrane, Spiking, SpikeState, rosenbrock, time_constant
+from .neurons import Input, Jump, LifState, Membrane, Spiking, SpikeState, moved, rosenbrock, time_constant
 from .surrogate import Surrogate
 
 # %% auto #0
@@ -28,11 +28,11 @@ class QuaIF(Membrane):
 
     numbers = {**Membrane.numbers, 'V_c': ('mV', real), 'c': ('1/mV', positive)}
 
-    def step(self, s: LifState, x: Input, *, dt: float, key: Array | None = None) -> LifState:
+    def step(self, s: LifState, x: Input, *, dt: float, key: Array | None = None, jump: Jump = None) -> LifState:
         "`dt` ms later, by (1), with the current `x`, or `x(V)` at the present potential, held meanwhile"
         del key
         I = self.current(x, s.V)
-        return self.fire(s, rosenbrock(lambda V: self.slope(V, I), s.V, dt), dt)
+        return self.fire(s, moved(rosenbrock(lambda V: self.slope(V, I), s.V, dt), jump), dt)
 
     def slope(self, V: Float[Array, "*batch n"], I: Float[Array, "*#batch #n"]) -> Float[Array, "*batch n"]:
         "Equation (2), mV/ms"
@@ -51,11 +51,11 @@ class ExpIF(Membrane):
 
     numbers = {**Membrane.numbers, 'V_T': ('mV', real), 'delta_T': ('mV', positive)}
 
-    def step(self, s: LifState, x: Input, *, dt: float, key: Array | None = None) -> LifState:
+    def step(self, s: LifState, x: Input, *, dt: float, key: Array | None = None, jump: Jump = None) -> LifState:
         "`dt` ms later, by (1), with the current `x`, or `x(V)` at the present potential, held meanwhile"
         del key
         I = self.current(x, s.V)
-        return self.fire(s, rosenbrock(lambda V: self.slope(V, I), s.V, dt), dt)
+        return self.fire(s, moved(rosenbrock(lambda V: self.slope(V, I), s.V, dt), jump), dt)
 
     def slope(self, V: Float[Array, "*batch n"], I: Float[Array, "*#batch #n"]) -> Float[Array, "*batch n"]:
         "Equation (4), mV/ms"
@@ -85,9 +85,9 @@ class AdExIF(ExpIF):
         again = None if key is None else jax.random.fold_in(key, 1)
         return AdExState(s.V, s.spike, s.refractory, self.draw('w_initializer', again, batch, 0.))
 
-    def step(self, s: AdExState, x: Input, *, dt: float, key: Array | None = None) -> AdExState:
+    def step(self, s: AdExState, x: Input, *, dt: float, key: Array | None = None, jump: Jump = None) -> AdExState:
         "`dt` ms later, by (1), with the current `x`, or `x(V)` at the present potential, held meanwhile"
-        after = super().step(s, self.current(x, s.V) - s.w, dt=dt, key=key)
+        after = super().step(s, self.current(x, s.V) - s.w, dt=dt, key=key, jump=jump)
         w = relax(s.w, self.a*(s.V - self.V_rest), self.tau_w, dt)
         return AdExState(after.V, after.spike, after.refractory, self.on_spike(after.spike, w + self.b, w))
 
@@ -127,11 +127,11 @@ class Izhikevich(Spiking):
         u = self.b*V if self.u_initializer is None else self.draw('u_initializer', again, batch)
         return IzhikevichState(V, self.silence(V), jnp.zeros(V.shape, jnp.int32), u)
 
-    def step(self, s: IzhikevichState, x: Input, *, dt: float, key: Array | None = None) -> IzhikevichState:
+    def step(self, s: IzhikevichState, x: Input, *, dt: float, key: Array | None = None, jump: Jump = None) -> IzhikevichState:
         "`dt` ms later, by (1), with the input `x` (mV/ms), or `x(V)` at the present potential, held meanwhile"
         del key
         I = self.current(x, s.V)
-        V = rosenbrock(lambda V: self.p1*V*V + self.p2*V + self.p3 - s.u + I, s.V, dt)
+        V = moved(rosenbrock(lambda V: self.p1*V*V + self.p2*V + self.p3 - s.u + I, s.V, dt), jump)
         u, after = relax(s.u, self.b*s.V, 1/self.a, dt), self.fire(s, V, dt)
         return IzhikevichState(after.V, after.spike, after.refractory, self.on_spike(after.spike, u + self.d, u))
 
@@ -176,11 +176,11 @@ class HH(Spiking):
         V = self.draw('V_initializer', key, batch, -65.)
         return HHState(V, self.silence(V), **{y: a/(a + b) for y, (a, b) in hh_rates(V).items()})
 
-    def step(self, s: HHState, x: Input, *, dt: float, key: Array | None = None) -> HHState:
+    def step(self, s: HHState, x: Input, *, dt: float, key: Array | None = None, jump: Jump = None) -> HHState:
         "`dt` ms later, by (1), with the current `x` (uA/cm2), or `x(V)` at the present potential, held meanwhile"
         del key
         I = self.current(x, s.V)
-        V = rosenbrock(lambda V: self.slope(V, s, I), s.V, dt)
+        V = moved(rosenbrock(lambda V: self.slope(V, s, I), s.V, dt), jump)
         new = {y: relax(getattr(s, y), a/(a + b), 1/(a + b), dt) for y, (a, b) in hh_rates(s.V).items()}
         return HHState(V, (s.V < self.V_th) & (V >= self.V_th), **new)
 

@@ -192,6 +192,7 @@ class DeltaState:
 class Delta(_Synapse):
     "A synapse without memory: each spike makes `V` jump by its weight (mV), in its own step alone"
     size: int | None = static(default=None)  # post-synaptic neurons; a network fills it in
+    jumps = True                             # no current: goes without an output model
 
     def __post_init__(self): self._check()
 
