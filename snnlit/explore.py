@@ -40,7 +40,7 @@ def _control(value, label: str, *form) -> Widget:
 
 # %% ../nbs/16_explore.ipynb #explorer
 def _defaults(f: Callable) -> dict:
-    "The arguments of `f` that have a default, and it"
+    "The default of each argument of `f` that has one"
     return {name: each.default for name, each in signature(f).parameters.items() if each.default is not each.empty}
 
 def explorer(
@@ -132,14 +132,14 @@ _FORMS = {each.__name__: each for each in
           (Dense, MaskedLinear, CSRLinear, CSCLinear, EventCSRLinear, EventJitFPHomoLinear)}
 
 def _in_form(form: str, conn: CSR, prob: float) -> Weighted:
-    "The pattern `conn`, which has been drawn with `prob`, as a layer"
+    "The pattern `conn`, which was drawn with `prob`, as a layer"
     n = conn.num_pre
     if form == 'Dense': return Dense(n, n, conn.to_dense(_WEIGHT), None)
     if form == 'EventJitFPHomoLinear': return EventJitFPHomoLinear(n, n, prob, _WEIGHT, seed=_SEED)
     return _FORMS[form](conn, _WEIGHT)
 
 def _firing(neurons: int, active: float) -> Bool[np.ndarray, "neurons"]:
-    "Who fires: `active` per cent; a larger share includes a smaller one"
+    "Who fires: `active` per cent of them; those of a smaller share fire in a larger one too"
     order = np.random.default_rng(_SEED).permutation(neurons)
     return order < round(neurons*active/100)
 
@@ -177,7 +177,7 @@ def _drives(ax, drive: Float[np.ndarray, "post"], fired: int, prob: float) -> No
     mean, reach = fired*prob, 6*(fired*prob*(1 - prob))**.5 + 1
     found = np.bincount(np.rint(drive/_WEIGHT).astype(int), minlength=int(mean + reach) + 1)
     m = np.arange(found.size)
-    panel(f'mean {drive.mean():.2f}, by the law {mean*_WEIGHT:.2f}', 'drive', 'post-synaptic neurons', ax=ax,
+    panel(f'mean {drive.mean():.2f}, by the law {mean*_WEIGHT:.2f}', 'drive (sum of weights)', 'post-synaptic neurons', ax=ax,
           xlim=((max(mean - reach, 0) - .7)*_WEIGHT, (m[-1] + .7)*_WEIGHT))
     ax.bar(m*_WEIGHT, found, width=.8*_WEIGHT, color=BLUE, alpha=.5, label='found')
     ax.plot(m*_WEIGHT, drive.size*binom.pmf(m, fired, prob), 'o', ms=3, color=ORANGE, label='binomial')

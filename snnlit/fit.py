@@ -109,7 +109,7 @@ class FitRule(Protocol):
 @component
 class LMS:
     "Least mean squares: down the slope, equation (5)"
-    rate: Float[ArrayLike, ""]  # step size; stable below 2 by the largest eigenvalue of `h.T @ h`, on average
+    rate: Float[ArrayLike, ""]  # step size; stable below 2 divided by the largest eigenvalue of the mean `h.T @ h`
 
     def __post_init__(self): settle(self, rate=positive('LMS: rate', self.rate))
     def init(self, num_features: int, dtype=None) -> tuple[()]: return ()
@@ -217,6 +217,11 @@ offline.bibtex = """@article{hoerl1970ridge,
   title = {Ridge regression: biased estimation for nonorthogonal problems},
   journal = {Technometrics}, volume = {12}, number = {1}, pages = {55--67}, year = {1970},
   doi = {10.1080/00401706.1970.10488634}}"""
+
+LMS.bibtex = """@inproceedings{widrow1960adaptive,
+  author = {Widrow, Bernard and Hoff, Marcian E.},
+  title = {Adaptive switching circuits},
+  booktitle = {1960 IRE WESCON Convention Record, Part 4}, pages = {96--104}, year = {1960}}"""
 
 RLS.bibtex = """@article{sussillo2009generating,
   author = {Sussillo, David and Abbott, L. F.},

@@ -120,10 +120,10 @@ def grown(i, size, table, guide, keys, targets, draws, gaps):
     return found
 
 @njit(inline='always')
-def buffers(m):
-    "Room for the targets of a row, and for its draws and gaps"
-    waves = 16*(_GROUP + 1)
-    return np.empty(m + 16, np.int32), np.empty(waves, np.uint32), np.empty(waves, np.uint32)
+def buffers(m, table, keys):
+    "Room for the targets of a row, those of its first chunk that will be dropped, and a wave; and for draws and gaps"
+    dropped, waves = np.int64(keys[6]) % table.size, 16*(_GROUP + 1)
+    return np.empty(m + dropped + 16, np.int32), np.empty(waves, np.uint32), np.empty(waves, np.uint32)
 
 # %% ../nbs/04c_regrow.ipynb #weight
 @njit(inline='always')
@@ -159,7 +159,7 @@ def active_rows(s, n):
 @njit(error_model='numpy')
 def to_post(acc, s, values, table, guide, keys, delays, head, n, m, slots):
     "`acc[slot, j] += sum_i s[i] W[i, j]`"
-    targets, draws, gaps = buffers(m)
+    targets, draws, gaps = buffers(m, table, keys)
     choice, now = values.size > 1 or delays.size > 1, np.int64(head) % slots
     words, first = np.empty(m if choice else 0, np.uint32), (now + np.int64(delays[0])) % slots
     active, count = active_rows(s, n)
@@ -180,7 +180,7 @@ def to_post(acc, s, values, table, guide, keys, delays, head, n, m, slots):
 @njit(error_model='numpy')
 def to_pre(acc, x, values, table, guide, keys, delays, head, n, m, slots):
     "`acc[i] += sum_j W[i, j] x[slot, j]`"
-    targets, draws, gaps = buffers(m)
+    targets, draws, gaps = buffers(m, table, keys)
     choice, now = values.size > 1 or delays.size > 1, np.int64(head) % slots
     words, first = np.empty(m if choice else 0, np.uint32), (now + np.int64(delays[0])) % slots
     for i in range(n):
@@ -200,7 +200,7 @@ def to_pre(acc, x, values, table, guide, keys, delays, head, n, m, slots):
 @njit(error_model='numpy')
 def to_values(acc, s, x, table, guide, keys, delays, head, n, m, slots):
     "`acc[q] += sum_ij s[i] x[slot, j]`, over the pairs whose weight is number q"
-    targets, draws, gaps = buffers(m)
+    targets, draws, gaps = buffers(m, table, keys)
     choice, now = acc.size > 1 or delays.size > 1, np.int64(head) % slots
     words, first = np.zeros(m, np.uint32), (now + np.int64(delays[0])) % slots
     active, count = active_rows(s, n)

@@ -65,7 +65,9 @@ def _(layer, own):
     return OneToOne(len(own), cut_columns(weight if weight.size > 1 else weight.reshape(()), own))
 
 # %% ../nbs/15_shard.ipynb #cut-a2a
-def _others(num_pre: int, own: range) -> Bool[np.ndarray, "num_pre own"]: return np.arange(num_pre)[:, None] != np.array(own)
+def _others(num_pre: int, own: range) -> Bool[np.ndarray, "num_pre own"]:
+    "Everywhere but on the diagonal of the whole"
+    return np.arange(num_pre)[:, None] != np.array(own)
 
 @cut.register(AllToAll)
 def _(layer, own):
@@ -259,6 +261,7 @@ Sharded.T = property(ShardedT)
 
 # %% ../nbs/15_shard.ipynb #run
 def _padded(layer: Sharded, x: Array) -> Array:
+    "With zeros for the neurons beyond the last"
     return jnp.pad(x, [(0, 0)]*(x.ndim - 1) + [(0, layer.devices*layer.size - layer.num_post)])
 
 def _everywhere(layer: Sharded, f, inputs, out):
@@ -281,8 +284,8 @@ def _added(
     def f(part, first, acc, x):
         if acc is None: acc = jnp.zeros((*x.shape[:-1], layer.size), part.dtype)
         return drive(part, acc, x, first)
-    y = _everywhere(layer, f, (own, PartitionSpec()), own)(layer.part, None if acc is None else _padded(layer, acc), x)
-    return y[..., :layer.num_post]
+    acc = None if acc is None else _padded(layer, acc)
+    return _everywhere(layer, f, (own, PartitionSpec()), own)(layer.part, acc, x)[..., :layer.num_post]
 
 @jax.jit
 def _ends(layer: Sharded, pre: Shaped[Array, "pre"], post: Shaped[Array, "post"]) -> tuple[Array, Array]:
@@ -293,8 +296,9 @@ def _ends(layer: Sharded, pre: Shaped[Array, "pre"], post: Shaped[Array, "post"]
 
 @jax.jit
 def _kept(layer: Sharded, new: Array, old: Array) -> Array:
+    def f(part, first, new, old): return part.kept(new, old)
     own = split(new, layer.axis)
-    return _everywhere(layer, lambda part, first, new, old: part.kept(new, old), (own, own), own)(layer.part, new, old)
+    return _everywhere(layer, f, (own, own), own)(layer.part, new, old)
 
 # %% ../nbs/15_shard.ipynb #assemble
 def check_mesh(
@@ -329,11 +333,12 @@ def assemble(
     (kind, num_pre, size), = sizes
     if issubclass(kind, OneToOne): num_pre = num_post
     share = len(shares(count('assemble: num_post (neurons)', num_post), devices)[0])
-    if size != share: raise ValueError(f'assemble: {devices} shares of {num_post} neurons are of {share}, got parts of {size}.')
+    if size != share:
+        raise ValueError(f'assemble: {devices} shares of {num_post} neurons are of {share}, got parts of {size}.')
     if isinstance(parts[0], CSRLinear):
         longest = max(1, *(part.conn.nnz for part in parts))
         parts = [filled(part, longest) for part in parts]
-    mesh = Mesh(mesh.devices, mesh.axis_names)  # with axes of the kind that leaves all other arrays to JAX
+    mesh = Mesh(mesh.devices, mesh.axis_names)  # its axes `Auto`: where all other arrays lie is left to JAX
     arrays = jax.tree.map(lambda *each: _placed(list(map(np.asarray, each)), mesh, axis), *parts)
     return Sharded(arrays, num_pre, num_post, mesh, axis)
 
@@ -344,8 +349,8 @@ def _sharded(layer: Weighted, mesh: Mesh, axis: str, devices: int) -> Sharded:
     if isinstance(layer, Sharded | ShardedT):
         raise ValueError(f'shard: {layer} is on several devices already. unshard brings it back.')
     if layer.num_post < devices:
-        raise ValueError(f'shard: {devices} devices along {axis!r} cannot share the {layer.num_post} post-synaptic neurons '
-                         f'of {type(layer).__name__}. Take a mesh of at most {layer.num_post}.')
+        raise ValueError(f'shard: {devices} devices along {axis!r} cannot share the {layer.num_post} post-synaptic '
+                         f'neurons of {type(layer).__name__}. Take a mesh of at most {layer.num_post}.')
     layer = listed(layer)
     parts = (jax.tree.map(np.asarray, cut(layer, own)) for own in shares(layer.num_post, devices))
     return assemble(list(parts), layer.num_post, mesh, axis)
@@ -379,7 +384,8 @@ def holds(
         raise ValueError(f'holds: k must be below the number of devices, {layer.devices}, got {k}.')
     def piece(x): return jnp.asarray(np.split(np.asarray(x), layer.devices, -1)[k] if x.ndim else np.asarray(x))
     part, own = jax.tree.map(piece, layer.part), shares(layer.num_post, layer.devices)[k]
-    if isinstance(part, AllToAll) and not part.include_self: return MaskedLinear(_others(layer.num_pre, own), part.weight)
+    if isinstance(part, AllToAll) and not part.include_self:
+        return MaskedLinear(_others(layer.num_pre, own), part.weight)
     if isinstance(part, JustInTime): return cut(EventCSRLinear(layer.to_csr(), layer.csr_weight()), own)
     if not isinstance(part, CSRLinear): return part
     conn = _list_of(layer, k)
@@ -401,7 +407,8 @@ def _cut_off(x: Array, layer: Sharded) -> Array:
 
 @joined.register(Dense)
 def _(part, layer):
-    return Dense(layer.num_pre, layer.num_post, _cut_off(part.W, layer), None if part.b is None else _cut_off(part.b, layer))
+    bias = None if part.b is None else _cut_off(part.b, layer)
+    return Dense(layer.num_pre, layer.num_post, _cut_off(part.W, layer), bias)
 
 @joined.register(MaskedLinear)
 def _(part, layer): return MaskedLinear(_cut_off(part.mask, layer), _cut_off(part.weight, layer), part.mask_fun)
@@ -419,7 +426,8 @@ def _(part, layer):
 
 @joined.register(CSRLinear)
 def _(part, layer):
-    lists, length, forward = [_list_of(layer, k) for k in range(layer.devices)], part.conn.nnz//layer.devices, part.transpose
+    length, forward = part.conn.nnz//layer.devices, part.transpose
+    lists = [_list_of(layer, k) for k in range(layer.devices)]
     neuron = np.concatenate([np.full(conn.nnz, k*layer.size) for k, conn in enumerate(lists)])
     place = np.concatenate([k*length + np.arange(conn.nnz) for k, conn in enumerate(lists)])
     row, target = (np.concatenate(x) for x in zip(*((conn.sources(), conn.indices) for conn in lists)))
@@ -446,13 +454,15 @@ def _nbytes_each(self: Sharded) -> int:
 
 def _text(self: Sharded) -> str:
     leaves = jax.tree.leaves(self)
-    known = all(isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer) for x in leaves)
-    return (f'Sharded({type(self.part).__name__}, {self._sizes()}; {self.size:,} on each of {self.devices} device{"s"*(self.devices > 1)} along '
-            f'{self.axis!r}{f", {self.nbytes_each:,} B each" if known and leaves else ""})')
+    known = leaves and all(isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer) for x in leaves)
+    where = f'{self.size:,} on each of {self.devices} device{"s"*(self.devices > 1)} along {self.axis!r}'
+    memory = f', {self.nbytes_each:,} B each' if known else ''
+    return f'Sharded({type(self.part).__name__}, {self._sizes()}; {where}{memory})'
 
 def _picture(self: Sharded) -> str:
     if isinstance(self.part, JustInTime): return unshard(self)._picture()
-    return ''.join(holds(self, k)._picture().replace('width="96"', f'width="{max(2, 96//self.devices)}"') for k in range(self.devices))
+    narrow = f'width="{max(2, 96//self.devices)}"'
+    return ''.join(holds(self, k)._picture().replace('width="96"', narrow) for k in range(self.devices))
 
 Sharded.nbytes_each, Sharded.__repr__, Sharded._picture = property(_nbytes_each), _text, _picture
 
@@ -464,7 +474,8 @@ def cut_pattern(
 ) -> list[CSR]:
     "The connections onto the neurons of each device"
     own = shares(count('cut_pattern: num_post (neurons)', num_post), count('cut_pattern: devices', devices))
-    size, step, found = len(own[0]), max(1, 2**24//num_post), [[] for _ in own]
+    size, found = len(own[0]), [[] for _ in own]
+    step = max(1, 2**24//num_post)  # rows at a time: at most 16 million pairs
     for start in range(0, count('cut_pattern: num_pre (neurons)', num_pre), step):
         rows = np.arange(start, min(start + step, num_pre))
         post, degrees = pattern.targets(rows, num_pre, num_post)
