@@ -6,25 +6,28 @@
 from __future__ import annotations
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from functools import wraps
+from functools import partial, wraps
 from inspect import signature
 from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
-import jax, numpy as np
+import jax, jax.numpy as jnp, numpy as np
 from jax.scipy.stats import binom
 from jaxtyping import Bool, Float
 from .connect import CSR, FixedProb
 from .core import count, real
 from .justintime import EventJitFPHomoLinear
 from .layers import CSCLinear, CSRLinear, Dense, EventCSRLinear, MaskedLinear, Weighted
+from .neurons import LifRef
 from .plot import BLUE, GREY, ORANGE, kernel, legend, panel
 from .space import Decay, DOGDecay, GaussianDecay, geometry
+from .spike_models import HH, AdExIF, ExpIF, Izhikevich, QuaIF
 if TYPE_CHECKING: from ipywidgets import Widget, interactive
 else: Widget, interactive = TypeVar('Widget'), TypeVar('interactive')  # names for signatures only
 
 # %% auto #0
-__all__ = ['explorer', 'controls', 'draw_kernel', 'kernels', 'Delivery', 'draw_layers', 'layers']
+__all__ = ['explorer', 'controls', 'draw_kernel', 'kernels', 'Delivery', 'draw_layers', 'layers', 'Clamp', 'draw_neuron',
+           'neuron']
 
 # %% ../nbs/16_explore.ipynb #control
 def _control(value, label: str, *form) -> Widget:
@@ -237,3 +240,85 @@ _LAYERS = {
 def layers() -> interactive:
     "Explore what each form of one random matrix reads, delivers and costs"
     return explorer(draw_layers, _LAYERS)
+
+# %% ../nbs/16_explore.ipynb #neuron-models
+_CLAMPS = {  # how a model is made; its largest current, and the unit; its step, ms
+    'LifRef': (lambda n, **kw: LifRef(n, V_rest=-65., V_reset=-68., V_th=-50., V_initializer=-65., **kw), 50., 'mV', .1),
+    'QuaIF': (QuaIF, 50., 'mV', .1),
+    'ExpIF': (lambda n, **kw: ExpIF(n, V_th=-30., **kw), 50., 'mV', .1),
+    'AdExIF': (lambda n, **kw: AdExIF(n, V_th=-30., a=.5, b=7., tau_w=100., **kw), 80., 'mV', .1),
+    'Izhikevich': (Izhikevich, 30., 'mV/ms', .05),
+    'HH': (HH, 30., 'µA/cm²', .02)}
+_ONSET, _CLAMP = 20., 420.  # ms before the current begins; ms that it lasts
+
+@partial(jax.jit, static_argnames=('steps', 'onset', 'dt'))
+def _clamped(cell, currents, *, steps, onset, dt):
+    "Potential of the last neuron, and spikes of all, under currents that begin in step `onset`"
+    def step(s, t):
+        s = cell.step(s, jnp.where(t >= onset, currents, 0.), dt=dt)
+        return s, (s.V[-1], s.spike)
+    return jax.lax.scan(step, cell.init_state(), jnp.arange(steps))[1]
+
+def _rates(spikes: Bool[np.ndarray, "steps neurons"], dt: float) -> Float[np.ndarray, "neurons"]:
+    "Hz by the mean interval after the first 100 ms of current; 0 with fewer than two spikes"
+    def rate(train):
+        t = dt*np.flatnonzero(train)
+        t = t[t >= _ONSET + 100]
+        return 1000/np.diff(t).mean() if t.size > 1 else 0.
+    return np.array([rate(train) for train in spikes.T])
+
+# %% ../nbs/16_explore.ipynb #draw-neuron
+class Clamp(NamedTuple):
+    "What a neuron did under a step of current"
+    V: Float[np.ndarray, "steps"]       # potential, mV
+    rate: float                         # Hz
+    currents: Float[np.ndarray, "41"]   # of the curve
+    rates: Float[np.ndarray, "41"]      # Hz
+
+def _lif_rate(current: Float[np.ndarray, "n"], tau: float, tau_ref: float) -> Float[np.ndarray, "n"]:
+    "Hz, from 3 mV below rest to 15 mV above it"
+    with np.errstate(divide='ignore', invalid='ignore'):
+        return np.nan_to_num(1000/(tau_ref + tau*np.log((current + 3)/(current - 15))))
+
+def draw_neuron(
+    model: str = 'LifRef',   # which neuron
+    current: float = 40.,    # per cent of the largest current of the curve
+    tau: float = 10.,        # membrane time constant, of models that have one, ms
+    tau_ref: float = 2.,     # refractory time, of models that have one, ms
+) -> Clamp:
+    "Draw the answer of a neuron to a step of current, and its rate for all currents"
+    import matplotlib.pyplot as plt
+    if model not in _CLAMPS: raise ValueError(f'draw_neuron: model must be one of {tuple(_CLAMPS)}, got {model!r}.')
+    real('draw_neuron: current (per cent)', current, '', 'from 0 to 100', lambda x: abs(x - 50) <= 50)
+    make, top, unit, dt = _CLAMPS[model]
+    taus = {'HH': {}, 'Izhikevich': dict(tau_ref=tau_ref)}.get(model, dict(tau=tau, tau_ref=tau_ref))
+    currents, own = np.linspace(0, top, 41), top*current/100
+    V, spikes = map(np.asarray, _clamped(make(42, **taus), jnp.append(currents, own), dt=dt,
+                                         steps=round((_ONSET + _CLAMP)/dt), onset=round(_ONSET/dt)))
+    rates = _rates(spikes, dt)
+    figure, axes = plt.subplots(1, 2, figsize=(10.5, 2.9), dpi=100, layout='constrained', width_ratios=(2.2, 1))
+    t = dt*np.arange(1, V.size + 1)
+    panel(f'{model}, {own:.4g} {unit} from {_ONSET:g} ms on: {rates[-1]:.1f} Hz', ylabel='V (mV)', ax=axes[0])
+    axes[0].plot(t, V, color=BLUE, lw=1)
+    axes[0].plot(t[spikes[:, -1]], np.full(spikes[:, -1].sum(), V.max() + 5), '|', color=ORANGE)
+    panel('f-I curve', f'current ({unit})', 'rate (Hz)', ax=axes[1])
+    axes[1].plot(currents, rates[:-1], '.-', color=BLUE, ms=4, lw=.8, label='simulated')
+    if model == 'LifRef': axes[1].plot(currents, _lif_rate(currents, tau, tau_ref), color=GREY, lw=.8, label='closed form')
+    axes[1].plot([own], rates[-1:], 'o', color=ORANGE, label='yours'); legend(axes[1])
+    return Clamp(V, float(rates[-1]), currents, rates[:-1])
+
+# %% ../nbs/16_explore.ipynb #neuron
+_NEURON = {
+    'model': ('model', tuple(_CLAMPS)),
+    'current': ('current (% of the axis)', 0., 100., 1.),
+    'tau': ('membrane time constant (ms)', 2., 40., 1.),
+    'tau_ref': ('refractory time (ms)', 0., 10., .5)}
+
+def neuron() -> interactive:
+    "Explore how a neuron answers to a step of current"
+    from ipywidgets import dlink
+    box = explorer(draw_neuron, _NEURON)
+    hands = controls(box)
+    for name, without in (('tau', ('Izhikevich', 'HH')), ('tau_ref', ('HH',))):
+        dlink((hands['model'], 'value'), (hands[name], 'disabled'), lambda model, without=without: model in without)
+    return box

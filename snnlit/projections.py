@@ -136,7 +136,8 @@ class Projection:
 
     def __repr__(self) -> str:
         name = '' if self.name is None else f'{self.name}: '
-        return f'{type(self).__name__}({name}{self.route()}, by {self.comm!r}, {self.syn!r}, {self.out!r})'
+        release = f', release={self.release!r}' if getattr(self, 'release', None) is not None else ''
+        return f'{type(self).__name__}({name}{self.route()}, by {self.comm!r}, {self.syn!r}, {self.out!r}{release})'
 
 # %% ../nbs/08_projections.ipynb #half
 def sized(syn, size: int, name: str):
