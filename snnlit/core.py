@@ -129,6 +129,8 @@ def whole_steps(
     if abs(float(time)/dt - steps) > 1e-6:
         raise ValueError(f'{name} must be a whole number of steps of dt = {dt:g} ms, got {time:g}. '
                          f'The nearest is {steps*dt:g}.')
+    if steps >= 2**31: raise ValueError(f'{name} must be below 2^31 steps, {2**31*dt:g} ms at dt = {dt:g} ms, got {time:g}. '
+                                        'Is it in other units?')
     return steps
 
 def delay_steps(name: str, delay: float | None, dt: float) -> int:

@@ -134,6 +134,15 @@ def test_simulate_is_that_loop(oracles, k):
                       *(np.concatenate([r[f'{pre}->{post}.g'] for post in PARTS], 1) for pre in PARTS)), 1e-9)
 
 
+def test_merged_is_unmerged_with_smaller_weights(oracles):
+    "A merged projection of weight w is one by itself of weight w exp(-dt/tau); spike by spike, in float64"
+    z, runs = manifest(oracles)
+    merged, alone = next(m for m in runs if m['tag'] == 't00'), next(m for m in runs if m['tag'] == 't02')
+    shrunk = dict(z) | {'W': z['W']*np.exp(-.1/np.where(np.arange(50) < 40, 5., 10.))[:, None]}
+    with jax.enable_x64(True):
+        for a, b in zip(run(z, merged), run(shrunk, alone)): assert np.allclose(a, b, rtol=0, atol=1e-9)
+
+
 def test_a_batch(oracles):
     "Two networks side by side, with other starts; float32"
     z = np.load(oracles/'brainpy'/'traj_batch_f32.npz')
