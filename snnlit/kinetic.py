@@ -44,21 +44,9 @@ def _unit_peak(fall: Float[Array, "#n"], rise: Float[Array, "#n"]) -> Float[Arra
     return jnp.exp(jnp.where(r == 0, 1 - r/2, jnp.log1p(safe)/safe))/rise
 
 # %% ../nbs/07b_kinetic.ipynb #dual
-@component
-class DualExpon(_Synapse):
-    "Two exponentials by way of a supply, scaled so that a spike of weight 1 peaks at 1; fits either end"
-    size: int | None = static(default=None)  # neurons, sending or receiving; a network fills it in
-    tau_decay: Float[Array, "#n"] = 10.      # time constant of the conductance, ms
-    tau_rise: Float[Array, "#n"] = 1.        # time constant of the supply, ms
-    A: Float[Array, "#n"] | None = None      # factor of `exp(-t/tau_decay) - exp(-t/tau_rise)`; `None` makes the peak 1
+class _SecondOrder(_Synapse):
+    "What synapses with a supply share"
     per_sender = True
-
-    def __post_init__(self):
-        self._check('tau_decay', 'tau_rise')
-        if self.A is None: return
-        settle(self, A=real('DualExpon: A', self.A))
-        self._fit('A', self.A)
-        _distinct(self.tau_decay, self.tau_rise)
 
     def init_state(self, key: Array | None = None, batch: tuple[int, ...] = ()) -> SecondOrderState:
         "All closed"
@@ -70,15 +58,30 @@ class DualExpon(_Synapse):
         "The drive lands on the supply; the conductance does not jump"
         return SecondOrderState(s.g, add(s.h))
 
+    def conductance(self, s: SecondOrderState) -> Float[Array, "*batch n"]:
+        "`g` itself"
+        return s.g
+
+@component
+class DualExpon(_SecondOrder):
+    "Two exponentials by way of a supply, scaled so that a spike of weight 1 peaks at 1; fits either end"
+    size: int | None = static(default=None)  # neurons, sending or receiving; a network fills it in
+    tau_decay: Float[Array, "#n"] = 10.      # time constant of the conductance, ms
+    tau_rise: Float[Array, "#n"] = 1.        # time constant of the supply, ms
+    A: Float[Array, "#n"] | None = None      # factor of `exp(-t/tau_decay) - exp(-t/tau_rise)`; `None` makes the peak 1
+
+    def __post_init__(self):
+        self._check('tau_decay', 'tau_rise')
+        if self.A is None: return
+        settle(self, A=real('DualExpon: A', self.A))
+        self._fit('A', self.A)
+        _distinct(self.tau_decay, self.tau_rise)
+
     def decay(self, s: SecondOrderState, dt: float) -> SecondOrderState:
         "(4), exact for any `dt`"
         left = decay(self.tau_decay, dt)
         opened = self.gain()*dt*left*phi(dt/self.tau_decay - dt/self.tau_rise)
         return SecondOrderState(s.g*left + opened*s.h, s.h*decay(self.tau_rise, dt))
-
-    def conductance(self, s: SecondOrderState) -> Float[Array, "*batch n"]:
-        "`g` itself"
-        return s.g
 
     def gain(self) -> Float[Array, "#n"]:
         "The `a` of (2), 1/ms"
@@ -94,32 +97,17 @@ def _distinct(fall: Float[Array, "#n"], rise: Float[Array, "#n"]) -> None:
 
 # %% ../nbs/07b_kinetic.ipynb #alpha
 @component
-class Alpha(_Synapse):
+class Alpha(_SecondOrder):
     "The alpha function `t/tau exp(-t/tau)` for each spike; fits either end"
     size: int | None = static(default=None)  # neurons, sending or receiving; a network fills it in
     tau_decay: Float[Array, "#n"] = 10.      # time constant, and time of the peak, ms
-    per_sender = True
 
     def __post_init__(self): self._check('tau_decay')
-
-    def init_state(self, key: Array | None = None, batch: tuple[int, ...] = ()) -> SecondOrderState:
-        "All closed"
-        del key
-        zeros = self._closed(batch, self.tau_decay.dtype)
-        return SecondOrderState(zeros, zeros)
-
-    def receive(self, s: SecondOrderState, add: Callable[[Array], Array]) -> SecondOrderState:
-        "The drive lands on the supply"
-        return SecondOrderState(s.g, add(s.h))
 
     def decay(self, s: SecondOrderState, dt: float) -> SecondOrderState:
         "Exact for any `dt`"
         left = decay(self.tau_decay, dt)
         return SecondOrderState((s.g + dt/self.tau_decay*s.h)*left, s.h*left)
-
-    def conductance(self, s: SecondOrderState) -> Float[Array, "*batch n"]:
-        "`g` itself"
-        return s.g
 
 # %% ../nbs/07b_kinetic.ipynb #sender
 class _Sender(_Synapse):

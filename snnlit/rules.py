@@ -573,8 +573,14 @@ class PostSpikeCatcher(_Catcher):
     _side, _end = 'dst', 'post'
 
 # %% ../nbs/11_rules.ipynb #trace
+@component
 class _Trace(Rule):
     "Equation (4); `_end` names the fields"
+    tau_s: Float[Array, "#n"]                     # time constant, ms
+    spike_scale: Float[Array, "#n"] = 1.          # what a spike adds
+    decay: str = static(default='exact')          # or 'euler'
+    order: str = static(default='add_then_decay') # or 'decay_then_add'
+
     def __post_init__(self):
         name = type(self).__name__
         settle(self, tau_s=positive(f'{name}: tau_s (ms)', self.tau_s),
@@ -610,20 +616,12 @@ class _Trace(Rule):
 @component
 class PreTrace(_Trace):
     "A fading memory of the spikes that arrived from the senders"
-    tau_s: Float[Array, "#n"]                     # time constant, ms
-    spike_scale: Float[Array, "#n"] = 1.          # what a spike adds
-    decay: str = static(default='exact')          # or 'euler'
-    order: str = static(default='add_then_decay') # or 'decay_then_add'
     priority, needs, makes = 460, ('pre_spike',), ('pre_trace',)
     _end = 'pre'
 
 @component
 class PostTrace(_Trace):
     "A fading memory of the spikes that arrived back from the receivers"
-    tau_s: Float[Array, "#n"]                     # time constant, ms
-    spike_scale: Float[Array, "#n"] = 1.          # what a spike adds
-    decay: str = static(default='exact')          # or 'euler'
-    order: str = static(default='add_then_decay') # or 'decay_then_add'
     priority, needs, makes = 480, ('post_spike',), ('post_trace',)
     _end = 'post'
 

@@ -37,3 +37,12 @@ def oracles() -> Path:
     if not folder.is_dir():
         pytest.skip('no ../shared/oracles: results of other simulators are not part of this repository')
     return folder
+
+
+@pytest.fixture
+def fixture(oracles, bits):
+    "brainpy's dynamics in one precision, with JAX in the same"
+    import jax  # here: other tests should not wait for it
+    import numpy as np
+    with jax.enable_x64(bits == 64), np.load(oracles/'brainpy'/f'dyn_f{bits}.npz') as file:
+        yield file

@@ -16,13 +16,6 @@ NEURON = dict(V_rest=-60., V_reset=-60., V_th=-50., tau=20.)
 PRECISIONS = pytest.mark.parametrize('bits', [64, 32])
 
 
-@pytest.fixture
-def fixture(oracles, bits):
-    "brainpy's numbers in one precision, with JAX in the same"
-    with jax.enable_x64(bits == 64), np.load(oracles/'brainpy'/f'dyn_f{bits}.npz') as file:
-        yield file
-
-
 def record(cell, state, inputs, look):
     "`look(state)` after each step, one row of `inputs` per step"
     def body(s, x):

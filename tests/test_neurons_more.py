@@ -21,13 +21,6 @@ DT, STEPS = .1, 600
 PRECISIONS = pytest.mark.parametrize('bits', [64, 32])
 
 
-@pytest.fixture
-def fixture(oracles, bits):
-    "brainpy's numbers in one precision, with JAX in the same"
-    with jax.enable_x64(bits == 64), np.load(oracles/'brainpy'/f'dyn_f{bits}.npz') as file:
-        yield file
-
-
 def states(cell, inputs):
     "The states after each step, one row of `inputs` per step"
     def body(s, x):

@@ -15,13 +15,6 @@ DT = .1
 PRECISIONS = pytest.mark.parametrize('bits', [64, 32])
 
 
-@pytest.fixture
-def fixture(oracles, bits):
-    "brainpy's numbers in one precision, with JAX in the same"
-    with jax.enable_x64(bits == 64), np.load(oracles/'brainpy'/f'dyn_f{bits}.npz') as file:
-        yield file
-
-
 def record(cell, spikes, state=None, look=None):
     "What `look` sees of the state after each step; `conductance` by default"
     look = look or cell.conductance
