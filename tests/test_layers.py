@@ -140,6 +140,7 @@ REFUSED = {
     'CSRLinear wrong nse': lambda: CSRLinear(PATTERN, np.ones(3)), 'CSRLinear wrong x': lambda: CSRLinear(PATTERN, 1.)(np.ones(5)),
     'CSRLinear 0-d x': lambda: CSRLinear(PATTERN, 1.)(1.), 'MaskedLinear not a connector': lambda: MaskedLinear(np.ones((4, 3)), 1.),
     'CSRLinear conn without sizes': lambda: CSRLinear(FixedProb(.1), 1.),
+    'EventCSRLinear int weight': lambda: EventCSRLinear(PATTERN, 1),
     'stdp AllToAll scalar': lambda: AllToAll(6, 5, 1.).stdp_update(EVENT),
     'stdp MaskedLinear float': lambda: MaskedLinear(PATTERN, 1.).stdp_update(EVENT),
     'stdp MaskedLinear int': lambda: MaskedLinear(PATTERN, 1).stdp_update(EVENT),
@@ -155,8 +156,7 @@ TAKEN = {  # what the original refuses, and need not
     'AllToAll scalar nonbatch given 2-D': lambda: AllToAll(10, 10, 1.)(np.ones((8, 10))),
     'AllToAll weight np.float32': lambda: AllToAll(10, 10, np.float32(1.))(np.ones(10)),
     'AllToAll scalar batch 10->6 include_self=False': lambda: AllToAll(10, 6, 1., include_self=False)(np.ones((8, 10))),
-    'AllToAll scalar batch 10->14 include_self=False': lambda: AllToAll(10, 14, 1., include_self=False)(np.ones((8, 10))),
-    'EventCSRLinear int weight': lambda: EventCSRLinear(PATTERN, 1)(np.ones(6, bool))}
+    'AllToAll scalar batch 10->14 include_self=False': lambda: AllToAll(10, 14, 1., include_self=False)(np.ones((8, 10)))}
 
 
 def test_errors(oracles):
