@@ -9,11 +9,11 @@ from typing import NamedTuple, Protocol, TypeVar
 import jax, jax.numpy as jnp
 from jax.scipy.linalg import cholesky, solve_triangular
 from jaxtyping import Array, ArrayLike, Float
-from .core import component, count, positive, put, real, settle
+from .core import component, count, number, positive, put, real, settle
+from .initialize import not_negative
 
 # %% auto #0
-__all__ = ['paired', 'not_less_than_zero', 'Readout', 'offline', 'FitRule', 'LMS', 'RLSState', 'RLS', 'Learnt', 'online',
-           'with_weights']
+__all__ = ['paired', 'Readout', 'offline', 'FitRule', 'LMS', 'RLSState', 'RLS', 'Learnt', 'online', 'with_weights']
 
 # %% ../nbs/13_fit.ipynb #checks
 def paired(
@@ -30,12 +30,6 @@ def paired(
         raise ValueError(f'{name}: X must hold at least one step and one feature, got shape {X.shape}.')
     dtype = jnp.promote_types(X.dtype, Y.dtype)
     return X.astype(dtype), Y.astype(dtype)
-
-def not_less_than_zero(name: str, value: Float[ArrayLike, ""]) -> Float[Array, ""]:
-    "`value` as a float array; `ValueError` unless it is one number and not negative"
-    value = real(name, value, allowed='non-negative and finite', ok=lambda x: x >= 0)
-    if value.ndim: raise ValueError(f'{name} must be one number, got shape {value.shape}.')
-    return value
 
 # %% ../nbs/13_fit.ipynb #directions
 _mul = partial(jnp.matmul, precision='highest')  # accelerators would round float32 to 10 or 7 bits here
@@ -89,7 +83,7 @@ def offline(
     "Weights `[feature, output]` and bias `[output]` that read `Y` out of `X`, by least squares"
     X, Y = paired('offline', X, Y)
     X, Y = X.reshape(-1, X.shape[-1]), Y.reshape(-1, Y.shape[-1])
-    ridge = not_less_than_zero('offline: ridge', ridge).astype(X.dtype)
+    ridge = number('offline: ridge', ridge, check=not_negative).astype(X.dtype)
     if not bias: return Readout(_ridge(X, Y, ridge), None)
     if penalise_bias:
         W = _ridge(_ones(X), Y, ridge)

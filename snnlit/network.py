@@ -168,11 +168,11 @@ def _advance(cell, synapses: list[Synapse], s, opened: list, x, *, dt: float, ke
     return fused(update, (s, opened), cell, synapses, x)
 
 # %% ../nbs/09_network.ipynb #receive
-def _due(net: Network, p: Pathway, s: NetworkState, rings: dict, handed: Mapping) -> Array:
+def _due(lines: dict, p: Pathway, s: NetworkState, rings: dict, handed: Mapping) -> Array:
     "The spikes that pathway `p` is to weigh in this step"
     if p.pre is None: return jnp.asarray(handed[p.name])
     if p.steps == 1: return s.cells[p.pre].spike
-    return net.lines[p.pre].read(rings[p.pre], s.t, p.steps if p.lags is None else p.lags)
+    return lines[p.pre].read(rings[p.pre], s.t, p.steps if p.lags is None else p.lags)
 
 def _ahead(p: Pathway, own: PathwayState, spikes: Array, dt: float) -> tuple[Array, PathwayState]:
     "What the weights multiply: spikes, by way of a release and of the senders' synapses, where there are any"
@@ -183,11 +183,11 @@ def _ahead(p: Pathway, own: PathwayState, spikes: Array, dt: float) -> tuple[Arr
         own, spikes = replace(own, **{part: after}), model.conductance(after)
     return spikes, own
 
-def _received(net: Network, s: NetworkState, rings: dict, handed: Mapping) -> tuple[list, tuple]:
+def _received(net: Network, s: NetworkState, lines: dict, rings: dict, handed: Mapping) -> tuple[list, tuple]:
     "Point 2: the states of all synapses and pathways, with the spikes that are due in this step"
     synapses, pathways = list(s.synapses), []
     for p, own in zip(net.pathways, s.pathways):
-        values, own = _ahead(p, own, _due(net, p, s, rings, handed), net.dt)
+        values, own = _ahead(p, own, _due(lines, p, s, rings, handed), net.dt)
         if own.due is None: add = partial(p.comm.add, x=values)
         else: add, own = _taken(p, own, values, s.t)
         y = net.synapses[p.synapse]
@@ -260,9 +260,9 @@ class Network:
     def step(self, s: NetworkState, x: Mapping[str, ArrayLike] | None = None,
              spikes: Mapping[str, ArrayLike] | None = None) -> NetworkState:
         "The state `dt` ms later; `x` is the external input of populations, `spikes` those of half projections, by name"
-        cells, x, spikes = {}, x or {}, self._handed(spikes or {})
-        rings = {n: line.push(s.rings[n], s.cells[n].spike, s.t) for n, line in self.lines.items()}
-        synapses, pathways = _received(self, s, rings, spikes)
+        lines, cells, x, spikes = self.lines, {}, x or {}, self._handed(spikes or {})
+        rings = {n: line.push(s.rings[n], s.cells[n].spike, s.t) for n, line in lines.items()}
+        synapses, pathways = _received(self, s, lines, rings, spikes)
         for k, n in enumerate(self.names):
             mine = [i for i, each in enumerate(self.synapses) if each.post == n]
             key = None if s.key is None else jax.random.fold_in(jax.random.fold_in(s.key, s.t), k)

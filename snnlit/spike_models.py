@@ -16,8 +16,16 @@ from .surrogate import Surrogate
 __all__ = ['QuaIF', 'ExpIF', 'AdExState', 'AdExIF', 'IzhikevichState', 'Izhikevich', 'HHState', 'hh_rates', 'HH']
 
 # %% ../nbs/06b_spike_models.ipynb #qua
+class _Bent(Membrane):
+    "A membrane whose `slope` bends with its potential"
+    def step(self, s: LifState, x: Input, *, dt: float, key: Array | None = None, jump: Jump = None) -> LifState:
+        "`dt` ms later, by (1), with the current `x`, or `x(V)` at the present potential, held meanwhile"
+        del key
+        I = self.current(x, s.V)
+        return self.fire(s, moved(rosenbrock(lambda V: self.slope(V, I), s.V, dt), jump), dt)
+
 @component
-class QuaIF(Membrane):
+class QuaIF(_Bent):
     "Quadratic integrate-and-fire: `tau dV/dt = c (V - V_rest)(V - V_c) + R I`"
     V_rest: Float[Array, "#n"] = -65.           # resting potential, mV
     V_reset: Float[Array, "#n"] = -68.          # where a spike leaves the membrane, mV
@@ -28,19 +36,13 @@ class QuaIF(Membrane):
 
     numbers = {**Membrane.numbers, 'V_c': ('mV', real), 'c': ('1/mV', positive)}
 
-    def step(self, s: LifState, x: Input, *, dt: float, key: Array | None = None, jump: Jump = None) -> LifState:
-        "`dt` ms later, by (1), with the current `x`, or `x(V)` at the present potential, held meanwhile"
-        del key
-        I = self.current(x, s.V)
-        return self.fire(s, moved(rosenbrock(lambda V: self.slope(V, I), s.V, dt), jump), dt)
-
     def slope(self, V: Float[Array, "*batch n"], I: Float[Array, "*#batch #n"]) -> Float[Array, "*batch n"]:
         "Equation (2), mV/ms"
         return (self.c*(V - self.V_rest)*(V - self.V_c) + self.R*I)/self.tau
 
 # %% ../nbs/06b_spike_models.ipynb #exp
 @component
-class ExpIF(Membrane):
+class ExpIF(_Bent):
     "Exponential integrate-and-fire: `tau dV/dt = V_rest - V + delta_T exp((V - V_T)/delta_T) + R I`"
     V_rest: Float[Array, "#n"] = -65.           # resting potential, mV
     V_reset: Float[Array, "#n"] = -68.          # where a spike leaves the membrane, mV
@@ -50,12 +52,6 @@ class ExpIF(Membrane):
     delta_T: Float[Array, "#n"] = 3.48          # how gradually, mV
 
     numbers = {**Membrane.numbers, 'V_T': ('mV', real), 'delta_T': ('mV', positive)}
-
-    def step(self, s: LifState, x: Input, *, dt: float, key: Array | None = None, jump: Jump = None) -> LifState:
-        "`dt` ms later, by (1), with the current `x`, or `x(V)` at the present potential, held meanwhile"
-        del key
-        I = self.current(x, s.V)
-        return self.fire(s, moved(rosenbrock(lambda V: self.slope(V, I), s.V, dt), jump), dt)
 
     def slope(self, V: Float[Array, "*batch n"], I: Float[Array, "*#batch #n"]) -> Float[Array, "*batch n"]:
         "Equation (4), mV/ms"
