@@ -16,9 +16,10 @@ from .core import as_key, component, count, fits, positive, real, settle, static
 
 # %% auto #0
 __all__ = ['Initializer', 'as_shape', 'as_float', 'asked', 'Law', 'not_negative', 'ordered', 'Constant', 'OneInit', 'ZeroInit',
-           'Identity', 'Normal', 'Uniform', 'TruncatedNormal', 'LogNormal', 'Gamma', 'Exponential', 'DiscreteUniform',
-           'VarianceScaling', 'LecunNormal', 'LecunUniform', 'XavierNormal', 'XavierUniform', 'KaimingNormal',
-           'KaimingUniform', 'Orthogonal', 'by_keyword', 'parameter', 'FunctionInit', 'as_initializer']
+           'Identity', 'Normal', 'Uniform', 'as_bound', 'TruncatedNormal', 'LogNormal', 'Gamma', 'Exponential',
+           'DiscreteUniform', 'one_of', 'VarianceScaling', 'LecunNormal', 'LecunUniform', 'XavierNormal',
+           'XavierUniform', 'KaimingNormal', 'KaimingUniform', 'Orthogonal', 'by_keyword', 'parameter', 'FunctionInit',
+           'as_initializer']
 
 # %% ../nbs/02_initialize.ipynb #protocol
 @runtime_checkable
@@ -180,7 +181,7 @@ def _quantile(u: Float[Array, "*shape"], a: Float[Array, "*#shape"],
     z = ndtri(ndtr(a) + u*(ndtr(b) - ndtr(a)))
     return jnp.where(flip, -z, z)
 
-def _bound(name: str, value: ArrayLike) -> Float[Array, "..."]:
+def as_bound(name: str, value: ArrayLike) -> Float[Array, "..."]:
     "`value` as a float array; `ValueError` unless all of it is real, infinity included"
     if isinstance(value, jax.core.Tracer): return real(name, value)
     value = np.asarray(value)
@@ -195,7 +196,7 @@ class TruncatedNormal(Law):
     scale: Float[Array, "*#shape"] = 1.       # standard deviation before truncation, same unit
     lower: Float[Array, "*#shape"] = -np.inf  # same unit
     upper: Float[Array, "*#shape"] = np.inf   # same unit
-    limits = {'scale': positive, 'lower': _bound, 'upper': _bound}
+    limits = {'scale': positive, 'lower': as_bound, 'upper': as_bound}
 
     def __post_init__(self):
         super().__post_init__()
@@ -300,7 +301,7 @@ class DiscreteUniform(Law):
         return dtype
 
 # %% ../nbs/02_initialize.ipynb #scaling
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed: raise ValueError(f'{name} must be one of {", ".join(allowed)}, got {value!r}.')
 
 def _axes(name: str, shape: tuple[int, ...], *axes: int) -> None:
@@ -327,8 +328,8 @@ class VarianceScaling(Law):
     def __post_init__(self):
         super().__post_init__()
         name = type(self).__name__
-        _one_of(f'{name}: mode', self.mode, ('fan_in', 'fan_out', 'fan_avg'))
-        _one_of(f'{name}: distribution', self.distribution, ('truncated_normal', 'normal', 'uniform'))
+        one_of(f'{name}: mode', self.mode, ('fan_in', 'fan_out', 'fan_avg'))
+        one_of(f'{name}: distribution', self.distribution, ('truncated_normal', 'normal', 'uniform'))
 
     def draw(self, key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Float[Array, "*shape"]:
         "Equation (6)"

@@ -12,15 +12,15 @@ import jax, jax.numpy as jnp, numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int32, Shaped
 from .connect import CSR, Pattern, check_prob, flag
 from .core import Cell, as_key, component, count, decay, describe, fits, number, positive, real, settle, static
-from .initialize import (Constant, DiscreteUniform, Initializer, Normal, OneInit, Uniform, ZeroInit, _bound, _one_of,
-                               as_initializer, as_shape, not_negative, ordered, parameter)
+from .initialize import (Constant, DiscreteUniform, Initializer, Normal, OneInit, Uniform, ZeroInit, as_bound,
+                               as_initializer, as_shape, not_negative, one_of, ordered, parameter)
+from .kinds import KINDS, Conv2dKind, Kind, Local2dKind, SparseKind
 from .patterns import All2All, FixedTotal
 
 # %% auto #0
-__all__ = ['sheet', 'SynapseState', 'Rule', 'ready', 'Kind', 'SimpleKind', 'One2OneKind', 'SparseKind', 'Conv2dKind',
-           'Local2dKind', 'as_mode', 'SynapseInit', 'WeightInitializer', 'DelayInitializer', 'WeightNormalization',
-           'CurrentNormalization', 'WeightClip', 'PreSpikeCatcher', 'PostSpikeCatcher', 'PreTrace', 'PostTrace',
-           'standard_order', 'SynapseGroup']
+__all__ = ['sheet', 'SynapseState', 'Rule', 'ready', 'as_mode', 'SynapseInit', 'WeightInitializer', 'DelayInitializer',
+           'WeightNormalization', 'CurrentNormalization', 'WeightClip', 'PreSpikeCatcher', 'PostSpikeCatcher',
+           'PreTrace', 'PostTrace', 'standard_order', 'SynapseGroup']
 
 # %% ../nbs/11_rules.ipynb #sheet
 def sheet(
@@ -63,6 +63,7 @@ class SynapseState:
     pre_trace: Float[Array, "..."] | None = None    # memory of `pre_spike`
     post_trace: Float[Array, "..."] | None = None   # memory of `post_spike`
     I: Float[Array, "*batch dst"] | None = None     # current into the receivers
+    dendrite: Float[Array, "*batch slots dst"] | None = None  # currents on their way to the soma
     per_synapse: tuple[bool, bool] = static(default=(False, False))  # do src_delay, dst_delay belong to synapses?
 
     @classmethod
@@ -81,6 +82,19 @@ class SynapseState:
         "With new weights, where there are synapses, and zeros where there are none"
         return replace(self, weights=weights if self.mask is None else jnp.where(self.mask, weights, 0))
 
+    def sent(self) -> Float[Array, "*batch dst"]:
+        "What arrives from caught spikes through the weights"
+        if self.per_synapse[0]: return self.kind.total(self.weights*self.pre_spike)
+        return self.kind.drive(self.weights, self.pre_spike, self.src_shape)
+
+    def paired(self, x: Shaped[Array, "..."], y: Shaped[Array, "..."]) -> Float[Array, "..."]:
+        "Products of what each synapse knows of its sender and of its receiver, such as a trace and a caught spike"
+        x, y = (each.astype(self.weights.dtype) for each in (x, y))
+        if not any(self.per_synapse): return self.kind.paired(x, y, self.src_shape)
+        laid = zip((x, y), self.per_synapse, (self.kind.pre, self.kind.post))
+        x, y = (each if own else along(each) for each, own, along in laid)
+        return x*y
+
     def made(self) -> set[str]:
         "The fields that are not empty"
         return {f.name for f in fields(self) if getattr(self, f.name) is not None}
@@ -97,6 +111,7 @@ class Rule:
     recalls = ()    # fields of the step before: any rule of the group may make them
     makes = ()      # fields of its own
     precedes = ()   # fields that depend on them: only later rules may make these
+    learns = False  # does it write weights by what each member of a batch does?
 
     def init(self, s: SynapseState, key: Array | None = None) -> SynapseState:
         "The state with the fields that the rule makes; nothing, unless it says so"
@@ -122,114 +137,6 @@ def _advice(need: str) -> str:
     def family(cls): return [cls, *(each for child in cls.__subclasses__() for each in family(child))]
     known = [each.__name__ for each in family(Rule) if isinstance(each.makes, tuple) and need in each.makes]
     return f'which {known[0]} makes: put it before.' if known else 'which no rule here makes: put one that does before.'
-
-# %% ../nbs/11_rules.ipynb #kinds
-class Kind:
-    "How weights lie: their `shape`, which of them reach the same neuron, and the ends of each"
-    def shape(self, src: tuple[int, int, int], dst: tuple[int, int, int]) -> tuple[int, ...]:
-        "Of the weights between two sheets; `ValueError` if there can be none"
-        raise NotImplementedError
-
-    def total(self, w: Float[Array, "..."]) -> Float[Array, "..."]:
-        "The sum of what arrives together"
-        raise NotImplementedError
-
-    def spread(self, z: Float[Array, "..."]) -> Float[Array, "..."]:
-        "One value per sum, to be broadcast over the weights in it"
-        raise NotImplementedError
-
-    def per_neuron(self, z: Float[Array, "..."], n: int) -> Float[Array, "*batch n"]:
-        "One value per sum, for each of `n` receivers"
-        return jnp.repeat(z, n//z.shape[-1], -1)
-
-    def pre(self, x: Shaped[Array, "*batch src"]) -> Shaped[Array, "..."]:
-        "Values of senders, to be broadcast over the weights"
-        raise ValueError(f'{type(self).__name__}: windows share their senders; one value per synapse takes kind '
-                         'simple, one2one or sparse.')
-
-    def post(self, x: Shaped[Array, "*batch dst"]) -> Shaped[Array, "..."]:
-        "Values of receivers, to be broadcast over the weights"
-        return Kind.pre(self, x)
-
-def _row_by_row(w: Float[Array, "*batch src dst"]) -> Float[Array, "*batch dst"]:
-    rows = jnp.moveaxis(w, -2, 0)
-    return jax.lax.scan(lambda z, row: (z + row, None), jnp.zeros_like(rows[0]), rows)[0]
-
-@jax.jit
-def _incoming(w: Float[Array, "*batch src dst"]) -> Float[Array, "*batch dst"]:
-    return jax.lax.platform_dependent(w, cpu=_row_by_row, default=lambda w: w.sum(-2))
-
-@component
-class SimpleKind(Kind):
-    "A weight for every pair"
-    def shape(self, src, dst): return prod(src), prod(dst)
-    def total(self, w): return _incoming(w)
-    def spread(self, z): return z[..., None, :]
-    def pre(self, x): return x[..., :, None]
-    def post(self, x): return x[..., None, :]
-
-@component
-class One2OneKind(Kind):
-    "Neuron i reaches neuron i"
-    def shape(self, src, dst):
-        if prod(src) == prod(dst): return prod(src),
-        raise ValueError(f'One2OneKind: src and dst must be equally many, got {prod(src):,} and {prod(dst):,}.')
-    def total(self, w): return w
-    def spread(self, z): return z
-    def pre(self, x): return x
-    def post(self, x): return x
-
-@component
-class SparseKind(Kind):
-    "A weight for every synapse of a pattern, in CSR order: by sender, then by receiver"
-    conn: CSR | None = None  # `WeightInitializer` fills it in
-    def shape(self, src, dst):
-        if (prod(src), prod(dst)) == (self.conn.num_pre, self.conn.num_post): return self.conn.nnz,
-        raise ValueError(f'SparseKind: the pattern must reach from {prod(src):,} to {prod(dst):,} neurons, '
-                         f'got {self.conn.num_pre:,} to {self.conn.num_post:,}.')
-    def total(self, w): return jnp.zeros((*w.shape[:-1], self.conn.num_post), w.dtype).at[..., self.conn.indices].add(w)
-    def spread(self, z): return z[..., self.conn.indices]
-    def pre(self, x): return x[..., self.conn.sources()]
-    def post(self, x): return x[..., self.conn.indices]
-
-# %% ../nbs/11_rules.ipynb #windows
-@component
-class _Windows(Kind):
-    kernel: tuple[int, int] | None = static(default=None)  # height and width of a window; else that of the weights
-    stride: int = static(default=1)                        # neurons from one window to the next
-    padding: int = static(default=0)                       # rows and columns of silence around the senders
-
-    def __post_init__(self):
-        name = type(self).__name__
-        if self.kernel is not None:
-            settle(self, kernel=tuple(count(f'{name}: kernel', k) for k in self.kernel))
-            if len(self.kernel) != 2: raise ValueError(f'{name}: kernel must be (height, width), got {self.kernel}.')
-        settle(self, stride=count(f'{name}: stride', self.stride), padding=count(f'{name}: padding', self.padding, 0))
-
-    def places(self, src: tuple[int, int, int], dst: tuple[int, int, int]) -> int:
-        "How many windows there are; `ValueError` unless one for each place of `dst`"
-        room = tuple((n + 2*self.padding - k)//self.stride + 1 for n, k in zip(src[1:], self.kernel))
-        if room == dst[1:]: return prod(room)
-        raise ValueError(f'{type(self).__name__}: windows of {self.kernel} with stride {self.stride} and padding '
-                         f'{self.padding} have {room} places in {src[1:]} neurons, and dst has {dst[1:]}.')
-
-@component
-class Conv2dKind(_Windows):
-    "One kernel for all places"
-    def shape(self, src, dst): return self.places(src, dst) and (dst[0], src[0], *self.kernel)
-    def total(self, w): return w.sum((-3, -2, -1))
-    def spread(self, z): return z[..., None, None, None]
-
-@component
-class Local2dKind(_Windows):
-    "A kernel for every place"
-    def shape(self, src, dst): return dst[0], self.places(src, dst), src[0]*prod(self.kernel)
-    def total(self, w): return w.sum(-1)
-    def spread(self, z): return z[..., None]
-    def per_neuron(self, z, n): return z.reshape(*z.shape[:-2], n)
-
-_KINDS = {'simple': SimpleKind, 'one2one': One2OneKind, 'local2d': Local2dKind, 'conv2d': Conv2dKind,
-          'sparse': SparseKind}
 
 # %% ../nbs/11_rules.ipynb #modes
 _MODES = {**dict.fromkeys(('random', 'rand', 'rnd', 'uniform'), Uniform), 'randn': Normal,
@@ -306,17 +213,17 @@ def _same_shape(what: str, got: tuple[int, ...] | None, shape: tuple[int, ...] |
     "`ValueError` unless what is given has the shape that it needs"
     if got is not None and got != shape:
         raise ValueError(f'WeightInitializer: {what} must have the shape {shape} here, got {got}. '
-                         f'Is `kind` right? It is one of {", ".join(_KINDS)}.')
+                         f'Is `kind` right? It is one of {", ".join(KINDS)}.')
 
 # %% ../nbs/11_rules.ipynb #weights
 def _kind(kind: Kind | str | None, sparse: bool, kernel: tuple[int, ...] | None) -> Kind:
     "The argument `kind`, with the size of its windows filled in"
     if kind is None: kind = 'sparse' if sparse else 'simple'
-    if isinstance(kind, str) and kind in _KINDS: kind = _KINDS[kind]()
+    if isinstance(kind, str) and kind in KINDS: kind = KINDS[kind]()
     if not isinstance(kind, Kind):
-        raise ValueError(f'WeightInitializer: kind must be one of {", ".join(_KINDS)}, or an object with options '
+        raise ValueError(f'WeightInitializer: kind must be one of {", ".join(KINDS)}, or an object with options '
                          f'such as Conv2dKind(stride=2), got {kind!r}.')
-    if not isinstance(kind, _Windows) or kind.kernel is not None: return kind
+    if getattr(kind, 'kernel', ()) is not None: return kind
     if kernel is not None: return replace(kind, kernel=kernel)
     raise ValueError(f'WeightInitializer: kind must say how large the windows are, as {type(kind).__name__}((3, 3)) does.')
 
@@ -329,7 +236,7 @@ class WeightInitializer(Rule):
     function: Callable | None = static(default=None)  # of the sample
     density: float | Pattern | CSR | Bool[Array, "..."] = 1.  # fraction of pairs; or a pattern, or a mask
     true_sparsity: bool = static(default=True)     # where `kind` is None: is a density below 1 a list, and no matrix?
-    weight_shape: tuple[int, ...] | None = static(default=None)  # as it should come out; conv2d has its kernel from it
+    weight_shape: tuple[int, ...] | None = static(default=None)  # as it should come out; conv2d and lateral have their kernel from it
     kernel_shape: tuple[int, ...] | None = static(default=None)  # of local2d: (out, out_h, out_w, in, kh, kw)
     weights: Float[Array, "..."] | None = None     # the sample itself, in place of a mode; of a list, also as a matrix
     kind: Kind | str | None = field(default=None, kw_only=True)  # how weights lie: a name, or an object with options
@@ -341,7 +248,9 @@ class WeightInitializer(Rule):
             raise ValueError(f'{name}: give either a mode or weights, got {"neither" if w is None else "both"}.')
         if w is not None: w = jnp.array(real(f'{name}: weights', w))  # a copy
         shapes = {f: tuple(v) for f in ('weight_shape', 'kernel_shape') if (v := getattr(self, f)) is not None}
-        kernel = next((v[-2:] for v in (*shapes.values(), getattr(w, 'shape', ())) if len(v) in (4, 6)), None)
+        sides = {4: 2, 5: 3, 6: 2}  # of the kernel, by the number of axes that the weights have
+        given = (v for v in (*shapes.values(), getattr(w, 'shape', ())) if len(v) in sides)
+        kernel = next((v[-sides[len(v)]:] for v in given), None)
         density = _density(self.density)
         sparse = flag(f'{name}: true_sparsity', self.true_sparsity) and getattr(density, 'value', 0) != 1
         settle(self, weights=w, density=density, kind=_kind(self.kind, sparse, kernel), **shapes,
@@ -367,7 +276,7 @@ class WeightInitializer(Rule):
         "Of the weights; `ValueError` if another was asked for"
         shape = kind.shape(s.src_shape, s.dst_shape)
         _same_shape('weight_shape', self.weight_shape, shape)
-        seen = (*s.dst_shape, s.src_shape[0], *kind.kernel) if isinstance(kind, _Windows) else None
+        seen = (*s.dst_shape, s.src_shape[0], *kind.kernel) if isinstance(kind, Conv2dKind | Local2dKind) else None
         _same_shape('kernel_shape', self.kernel_shape, seen)
         return shape
 
@@ -407,8 +316,8 @@ class DelayInitializer(Rule):
         name = 'DelayInitializer'
         if (self.mode is None) == (self.delays is None):
             raise ValueError(f'{name}: give either a mode or delays, got {"neither" if self.mode is None else "both"}.')
-        _one_of(f'{name}: per', self.per, ('neuron', 'synapse'))
-        if self.fractions is not None: _one_of(f'{name}: fractions', self.fractions, ('refuse', 'round', 'truncate'))
+        one_of(f'{name}: per', self.per, ('neuron', 'synapse'))
+        if self.fractions is not None: one_of(f'{name}: fractions', self.fractions, ('refuse', 'round', 'truncate'))
         if self.dt is not None: positive(f'{name}: dt (ms)', self.dt)
         given = {f: v for f in ('scale', 'offset', 'delays') if (v := getattr(self, f)) is not None}
         settle(self, destination=flag(f'{name}: destination', self.destination),
@@ -425,7 +334,7 @@ class DelayInitializer(Rule):
     def needs(self) -> tuple[str, ...]: return ('src_delay', 'weights')[:1 + (self.per == 'synapse')]
 
     @property
-    def precedes(self) -> tuple[str, ...]: return f'{self.side}_history',
+    def precedes(self) -> tuple[str, ...]: return (f'{self.side}_history', 'dendrite')[:1 + self.destination]
 
     def init(self, s: SynapseState, key: Array | None = None) -> SynapseState:
         "Draw, scale, and make whole"
@@ -460,7 +369,7 @@ def _per_sum(self: WeightNormalization | CurrentNormalization, s: SynapseState) 
 
 def _check_norm(self: WeightNormalization | CurrentNormalization) -> None:
     name = type(self).__name__
-    _one_of(f'{name}: by', self.by, ('abs', 'sum'))
+    one_of(f'{name}: by', self.by, ('abs', 'sum'))
     settle(self, norm=positive(f'{name}: norm', self.norm))
 
 def _start_norm(self: WeightNormalization | CurrentNormalization, s: SynapseState,
@@ -508,7 +417,7 @@ class WeightClip(Rule):
     priority, needs = 540, ('weights',)
 
     def __post_init__(self):
-        settle(self, **{f: _bound(f'WeightClip: {f}', getattr(self, f)) for f in ('w_min', 'w_max')})
+        settle(self, **{f: as_bound(f'WeightClip: {f}', getattr(self, f)) for f in ('w_min', 'w_max')})
         ordered(self, 'w_min', 'w_max')
 
     def init(self, s: SynapseState, key: Array | None = None) -> SynapseState:
@@ -585,8 +494,8 @@ class _Trace(Rule):
         name = type(self).__name__
         settle(self, tau_s=positive(f'{name}: tau_s (ms)', self.tau_s),
                spike_scale=real(f'{name}: spike_scale', self.spike_scale))
-        _one_of(f'{name}: decay', self.decay, ('exact', 'euler'))
-        _one_of(f'{name}: order', self.order, ('add_then_decay', 'decay_then_add'))
+        one_of(f'{name}: decay', self.decay, ('exact', 'euler'))
+        one_of(f'{name}: order', self.order, ('add_then_decay', 'decay_then_add'))
 
     def init(self, s: SynapseState, key: Array | None = None) -> SynapseState:
         "Nothing remembered"
@@ -684,7 +593,14 @@ class SynapseGroup:
         s = SynapseState.silent(self.src_shape, self.dst_shape, batch, dtype)
         for k, rule in enumerate(self.rules):
             s = rule.init(s, None if key is None else jax.random.fold_in(as_key('SynapseGroup: key', key), k))
-        return s
+        if not any(rule.learns for rule in self.rules): return s
+        return replace(s, weights=jnp.broadcast_to(s.weights, (*s.src.shape[:-1], *s.weights.shape)))
+
+    @property
+    def num_pre(self) -> int: return prod(self.src_shape)
+
+    @property
+    def num_post(self) -> int: return prod(self.dst_shape)
 
     def current(self, s: SynapseState, *, dt: float) -> SynapseState:
         "The first half of a step: rules that act before the neurons do"

@@ -1,6 +1,7 @@
 "What several test files share."
 import ctypes
 import gc
+import signal
 import sys
 from pathlib import Path
 
@@ -12,6 +13,14 @@ sys.path.insert(0, str(ROOT/'tools'))  # the tools are scripts, and tested as mo
 
 def pytest_addoption(parser):
     parser.addoption('--all-widgets', action='store_true', help='try every notebook with a widget in the browser, for some minutes')
+
+
+@pytest.fixture(scope='session', autouse=True)
+def ctrl_c():
+    "A process started in the background by a shell, as CI may be, ignores Ctrl-C, and so do its children; tests press it"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def resident() -> int:

@@ -15,7 +15,8 @@ from snnlit.connect import FixedProb
 from snnlit.core import component, error_of
 from snnlit.layers import by_columns
 from snnlit.patterns import FixedFanIn
-from snnlit.rules import (Conv2dKind, CurrentNormalization, DelayInitializer, Local2dKind, PostSpikeCatcher, PostTrace,
+from snnlit.kinds import Conv2dKind, Local2dKind
+from snnlit.rules import (CurrentNormalization, DelayInitializer, PostSpikeCatcher, PostTrace,
                           PreSpikeCatcher, PreTrace, Rule, SynapseGroup, SynapseInit, SynapseState, WeightClip,
                           WeightInitializer, WeightNormalization, ready, standard_order)
 
