@@ -96,6 +96,7 @@ def check_pairs(
         raise ValueError(f'CSR.from_pairs: pre must lie in [0, {num_pre}), got {pre[k]} in pair {k}.')
 
 # %% ../nbs/03_connect.ipynb #row-of
+@partial(jax.jit, static_argnames='nnz')
 def row_of(
     indptr: Int32[Array, "n+1"],  # where each row starts
     nnz: int,                     # number of synapses
@@ -103,6 +104,19 @@ def row_of(
     "The pre-synaptic neuron of each synapse"
     rows = jnp.arange(indptr.size - 1, dtype=jnp.int32)
     return jnp.repeat(rows, jnp.diff(indptr), total_repeat_length=nnz)
+
+@partial(jax.jit, static_argnames='n')
+def _counted(indices: Int32[Array, "nnz"], n: int) -> Int32[Array, "n"]: return jnp.zeros(n, jnp.int32).at[indices].add(1)
+
+@partial(jax.jit, static_argnames=('shape', 'sums'))
+def _scattered(
+    weight: Shaped[Array, "#nnz"], indices: Int32[Array, "nnz"], indptr: Int32[Array, "rows"],
+    shape: tuple[int, int],  # of the matrix
+    sums: bool,              # add where a pair repeats?
+) -> Shaped[Array, "num_pre num_post"]:
+    "The matrix of a list"
+    at = jnp.zeros(shape, weight.dtype).at[row_of(indptr, indices.size), indices]
+    return at.add(weight) if sums else at.set(weight)
 
 # %% ../nbs/03_connect.ipynb #csr
 @component
@@ -169,7 +183,7 @@ class CSR:
 
     def in_degrees(self) -> Int32[Array, "num_post"]:
         "How many sources each post-synaptic neuron has"
-        return jnp.zeros(self.num_post, jnp.int32).at[self.indices].add(1)
+        return _counted(self.indices, self.num_post)
 
     def sources(self) -> Int32[Array, "nnz"]:
         "The pre-synaptic neuron of each synapse"
@@ -181,8 +195,7 @@ class CSR:
         "The mask, or with multapses the synapses of each pair; or the sums of their `weight`"
         weight = self._values(weight)
         fits('CSR.to_dense: weight', weight.shape, (self.nnz,), 'Give one, or one per synapse.')
-        at = jnp.zeros((self.num_pre, self.num_post), weight.dtype).at[self.sources(), self.indices]
-        return at.add(weight) if self.multapses else at.set(weight)
+        return _scattered(weight, self.indices, self.indptr, (self.num_pre, self.num_post), self.multapses)
 
     def to_scipy(
         self, weight: Float[ArrayLike, "#nnz"] | None = None,  # one, or one per synapse

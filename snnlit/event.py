@@ -16,8 +16,9 @@ from jaxtyping import Array, Bool, Float, Int32, Shaped, UInt8
 from .connect import row_of
 
 # %% auto #0
-__all__ = ['event_add_p', 'FORMS', 'pack_bits_p', 'reference', 'check_call', 'walk', 'portable', 'kernel_target', 'cpu', 'moves',
-           'at_rest', 'sum_of_parts', 'event_gather', 'event_pairs', 'leading', 'one_call', 'event_add', 'pack_bits']
+__all__ = ['event_add_p', 'FORMS', 'pack_bits_p', 'reference', 'check_call', 'walk', 'portable', 'kernel_target', 'cpu', 'gpu',
+           'moves', 'at_rest', 'sum_of_parts', 'event_gather', 'event_pairs', 'leading', 'one_call', 'event_add',
+           'pack_bits']
 
 # %% ../nbs/04_event.ipynb #reference
 def reference(
@@ -98,6 +99,13 @@ def cpu(acc, s, indices, indptr, weight):
     return jax.ffi.ffi_call(name, same_place, input_output_aliases={0: 0})(
         acc, s, indices, indptr, weight)
 
+# %% ../nbs/04_event.ipynb #gpu-code
+def gpu(acc, s, indices, indptr, weight):
+    "Equation (1) by the CUDA kernel, for what that can take; arguments as in `reference`"
+    from snnlit.cuda import event_form, fixed_add
+    args = acc, s, indices, indptr, weight
+    return fixed_add(*args) if event_form(*args) else portable(*args)
+
 # %% ../nbs/04_event.ipynb #primitive-code
 event_add_p = Primitive('event_add')
 FORMS = 'auto', 'portable', 'reference'  # that the operators of this package have
@@ -113,8 +121,8 @@ def _lower(acc, s, indices, indptr, weight, form, fast=portable):
 event_add_p.def_impl(lambda *args, form: _eager(*args, form=form))
 event_add_p.def_abstract_eval(lambda acc, *rest, form: acc)
 mlir.register_lowering(event_add_p, mlir.lower_fun(_lower, multiple_results=False))
-mlir.register_lowering(event_add_p, mlir.lower_fun(partial(_lower, fast=cpu), multiple_results=False),
-                       platform='cpu')
+for platform, fast in (('cpu', cpu), ('cuda', gpu)):
+    mlir.register_lowering(event_add_p, mlir.lower_fun(partial(_lower, fast=fast), multiple_results=False), platform)
 
 # %% ../nbs/04_event.ipynb #jvp-code
 def moves(t) -> bool:

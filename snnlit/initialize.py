@@ -295,7 +295,7 @@ class DiscreteUniform(Law):
         "`dtype`; `ValueError` unless it holds all numbers of the law"
         low, high = _span('DiscreteUniform', dtype)
         for x in jax.tree.leaves(self):
-            if not isinstance(x, jax.core.Tracer) and ((x < low) | (x > high)).any():
+            if not isinstance(x, jax.core.Tracer) and ((np.asarray(x) < low) | (np.asarray(x) > high)).any():
                 raise ValueError(f'DiscreteUniform: dtype must hold every number from {self.min_val} to '
                                  f'{self.max_val}, and {dtype} ends at {low} and {high}.')
         return dtype

@@ -49,6 +49,7 @@ def begins(keys: UInt32[Array, "keys"]) -> tuple[UInt32[Array, ""], UInt32[Array
     "The neurons, pre and post, at which a part of a matrix begins; that of a whole one is not among its keys"
     return (keys[5], keys[6]) if keys.size > 5 else (jnp.uint32(0), jnp.uint32(0))
 
+@jax.jit
 def pair_draws(
     keys: UInt32[Array, "keys"],
     pre: Int32[Array, "*#shape"], post: Int32[Array, "*#shape"],  # neurons
@@ -212,13 +213,18 @@ def grow_later(
         raise ValueError(f'grow_later: delays must be uint16 of shape (1,) or ({LEVELS},), got {delays.dtype} of {delays.shape}.')
     if form not in FORMS: raise ValueError(f'grow_later: form must be one of {", ".join(FORMS)}, got {form!r}.')
     (slots, m), n = ring.shape[-2:], s.shape[-1]
-    _check_sum(ring[..., 0, :], s, values, n, m, 'post')
+    _check_sum(jax.ShapeDtypeStruct((*ring.shape[:-2], m), ring.dtype), s, values, n, m, 'post')
     tables = map(jnp.asarray, pattern_tables(pattern))
     flat = grow_add_p.bind(ring.reshape(*s.shape[:-1], slots*m), s, values, *tables, delays, jnp.asarray(head, jnp.int32),
                            out='post', n=n, m=m, slots=slots, form=form)
     return flat.reshape(ring.shape)
 
 # %% ../nbs/05b_justintime.ipynb #base
+@jax.jit
+def _picked(values: Float[Array, "4096"], h: UInt32[Array, "nnz"]) -> Float[Array, "nnz"]:
+    "The weight that each draw chooses"
+    return values[weight_place(h)]
+
 @component
 class JustInTime(Weighted):
     "What the layers share; a subclass has `values`, the list of weights that a synapse can have"
@@ -290,7 +296,7 @@ class JustInTime(Weighted):
     def csr_weight(self) -> Float[Array, "nnz"]:
         "The weights of the synapses, in the order of `to_csr()`"
         conn, values = self.to_csr(), self.values()
-        return jnp.broadcast_to(values, conn.nnz) if values.size == 1 else values[weight_place(self.pair_draws(conn))]
+        return jnp.broadcast_to(values, conn.nnz) if values.size == 1 else _picked(values, self.pair_draws(conn))
 
     def stdp_update(self, *args, **kwargs):
         "`TypeError`: there is no place for weights that change one by one"

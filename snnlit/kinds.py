@@ -12,7 +12,8 @@ from .core import component, count, settle, static
 from .event import event_add
 
 # %% auto #0
-__all__ = ['KINDS', 'Kind', 'SimpleKind', 'One2OneKind', 'SparseKind', 'windows', 'Conv2dKind', 'Local2dKind', 'LateralKind']
+__all__ = ['WEIGHT_KINDS', 'Kind', 'SimpleKind', 'One2OneKind', 'SparseKind', 'windows', 'Conv2dKind', 'Local2dKind',
+           'LateralKind']
 
 # %% ../nbs/10c_kinds.ipynb #kind
 class Kind:
@@ -71,7 +72,10 @@ def _all_pairs(n: int, m: int) -> tuple[Int[np.ndarray, "n*m"], Int[np.ndarray, 
 @component
 class SimpleKind(Kind):
     "A weight for every pair"
-    def shape(self, src, dst): return prod(src), prod(dst)
+    def shape(self, src, dst):
+        if prod(src)*prod(dst) < 2**31: return prod(src), prod(dst)
+        raise ValueError(f'SimpleKind: src and dst must have fewer than 2**31 pairs, got {prod(src):,} and {prod(dst):,}. '
+                         "Give a density below 1 and kind='sparse'.")
     def drive(self, w, x, src): return _arrived(w.reshape(*w.shape[:-2], -1), x, _all_pairs(*w.shape[-2:]), w.shape[-1])
     def total(self, w): return self.drive(w, jnp.ones(w.shape[:-1], bool), None)
     def spread(self, z): return z[..., None, :]
@@ -208,5 +212,5 @@ class LateralKind(Kind):
         change = (self.seen(x, src) @ y[..., None])[..., 0]/y.shape[-1]
         return change.reshape(*change.shape[:-1], 1, 1, *self.kernel)
 
-KINDS = {'simple': SimpleKind, 'one2one': One2OneKind, 'local2d': Local2dKind, 'conv2d': Conv2dKind,
+WEIGHT_KINDS = {'simple': SimpleKind, 'one2one': One2OneKind, 'local2d': Local2dKind, 'conv2d': Conv2dKind,
          'sparse': SparseKind, 'lateral': LateralKind}

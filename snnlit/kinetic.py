@@ -166,6 +166,7 @@ def pulse_steps(
     dt: float,     # step, ms
 ) -> int:
     "How many steps of `dt` begin within a pulse"
+    positive('pulse_steps: T_dur (ms)', T_dur), positive('pulse_steps: dt (ms)', dt)
     return ceil(T_dur/dt*(1 - 4*np.finfo(float).eps))
 
 # %% ../nbs/07b_kinetic.ipynb #pulsed

@@ -364,13 +364,19 @@ class MaskedLinear(Weighted):
 MaskedLinear._picture = _matrix
 
 # %% ../nbs/05_layers.ipynb #columns
+@jax.jit
+def _by_target(conn: CSR) -> tuple[Int32[Array, "nnz"], Int32[Array, "nnz"], Int32[Array, "rows"]]:
+    "Order, sources and row starts of the transposed pattern"
+    order = jnp.argsort(conn.indices, stable=True)
+    indptr = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(conn.in_degrees())])
+    return order, conn.sources()[order], indptr
+
 def by_columns(
     conn: CSR,
 ) -> tuple[CSR, Int32[Array, "nnz"]]:
     "The transposed pattern, and where in `conn` each of its synapses comes from"
-    order = jnp.argsort(conn.indices, stable=True)
-    indptr = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(conn.in_degrees())])
-    return CSR(conn.sources()[order], indptr, conn.num_post, conn.num_pre, conn.multapses), order
+    order, sources, indptr = _by_target(conn)
+    return CSR(sources, indptr, conn.num_post, conn.num_pre, conn.multapses), order
 
 def reorder(
     weight: Float[Array, "*#nnz"], order: Int32[Array, "nnz"],

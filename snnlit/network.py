@@ -15,7 +15,7 @@ import jax, jax.numpy as jnp, numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Int32, Shaped
 from tqdm.auto import tqdm
-from .core import (Cell, Layer, as_key, component, count, delay_steps, fits, positive, real, same,
+from .core import (Cell, Layer, as_key, component, count, delay_steps, fits, number, positive, real, same,
                          settle, static, whole_steps)
 from .delayed import Delayed, replace_layer
 from .event import pack_bits
@@ -24,8 +24,8 @@ from .justintime import JustInTime
 from .kinetic import AlignPre
 from .layers import CSRLinear, EventCSRLinear
 from .plot import overview
-from .projections import DelayLine, ProjAlignPre, Projection, sized
-from .synapses import AlignPost, ExponState
+from .projections import DelayLine, Plastic, ProjAlignPre, Projection, sized
+from .synapses import COBA, AlignPost, ExponState, MgBlock
 
 # %% auto #0
 __all__ = ['Pathway', 'PathwayState', 'Synapse', 'Summed', 'NetworkState', 'Network', 'Sample', 'Timing', 'Recording', 'Result',
@@ -35,7 +35,7 @@ __all__ = ['Pathway', 'PathwayState', 'Synapse', 'Summed', 'NetworkState', 'Netw
 @component
 class Pathway:
     "A projection as a network holds it: names checked, delays in steps, synapse by number"
-    comm: Layer | Delayed           # spikes -> drive
+    comm: Layer | Delayed | Plastic  # spikes -> drive
     name: str = static()            # `pre->post`, numbered if there are several
     pre: str | None = static()      # sending population; `None` if spikes are handed over
     post: str = static()            # receiving population
@@ -51,6 +51,7 @@ class PathwayState:
     release: object = None  # state of its model of release
     syn: object = None      # state of the senders' synapses
     due: Float[Array, "*batch slots post"] | None = None  # drive on its way, with delays for each synapse
+    group: object = None    # weights that learn, and all that their rules remember
 
 @component
 class Synapse:
@@ -109,12 +110,16 @@ def _check_ends(name: str, p: Projection, pre: Cell | None, post: Cell) -> None:
     "Senders must fire, receivers must have a potential, and the layer must fit between them"
     got, wanted = (p.comm.num_pre, p.comm.num_post), (p.comm.num_pre if pre is None else pre.size, post.size)
     if got != wanted: raise ValueError(f'Network: comm of {name} must map {wanted[0]} to {wanted[1]} neurons, got {got[0]} to {got[1]}.')
-    for cell, field, what in ((pre, 'spike', 'fire'), (post, 'V', 'have a potential')):
+    ends = [(pre, 'spike', 'fire'), (post, 'V', 'have a potential')]
+    if isinstance(p.comm, Plastic): ends.append((post, 'spike', 'fire'))
+    for cell, field, what in ends:
         if cell is None or hasattr(jax.eval_shape(cell.init_state, jax.random.key(0)), field): continue
-        raise ValueError(f'Network: {"pre" if field == "spike" else "post"} of {name} must {what}, '
+        raise ValueError(f'Network: {"pre" if cell is pre else "post"} of {name} must {what}, '
                          f'but the state of {type(cell).__name__} has no {field}.')
     if getattr(p.syn, 'jumps', False) and 'jump' not in signature(post.step).parameters:
         raise ValueError(f'Network: post of {name} must take jumps of V, but {type(post).__name__}.step has no argument jump.')
+    if isinstance(p.out, COBA | MgBlock):
+        for f in fields(p.out): fits(f'Network: {f.name} of the out of {name}', jnp.shape(getattr(p.out, f.name)), (post.size,), 'Give one, or one per neuron.')
 
 def _resolve(populations, p: Projection, name: str, dt: float, synapses: list) -> Pathway:
     "Check one projection against the populations, and file its synapse"
@@ -130,11 +135,13 @@ def _resolve(populations, p: Projection, name: str, dt: float, synapses: list) -
     shared = Synapse(Summed(post.size) if ahead else syn, p.out, p.post, p.merged, p.out_label)
     return Pathway(comm, name, getattr(p, 'pre', None), p.post, steps, _file(synapses, shared), lags, release, syn if ahead else None)
 
-def _names(projections) -> list[str]:
+def _names(projections, taken) -> list[str]:
     "`pre->post` for each, with a number where that occurs again"
+    if isinstance(projections, Projection): raise TypeError(f'Network: projections must be a list of them, got {projections!r}.')
     names = []
     for p in projections:
         base = getattr(p, 'name', None) or f"{getattr(p, 'pre', '')}->{getattr(p, 'post', '?')}"
+        if base in taken: raise ValueError(f'Network: name of a projection must differ from those of populations, got {base!r}.')
         twins = sum(n == base or n.startswith(f'{base}#') for n in names)
         names.append(base if not twins else f'{base}#{twins + 1}')
     return names
@@ -187,8 +194,9 @@ def _received(net: Network, s: NetworkState, lines: dict, rings: dict, handed: M
     "Point 2: the states of all synapses and pathways, with the spikes that are due in this step"
     synapses, pathways = list(s.synapses), []
     for p, own in zip(net.pathways, s.pathways):
-        values, own = _ahead(p, own, _due(lines, p, s, rings, handed), net.dt)
-        if own.due is None: add = partial(p.comm.add, x=values)
+        if own.group is None: values, own = _ahead(p, own, _due(lines, p, s, rings, handed), net.dt)
+        if own.group is not None: add, own = _sent(p, own, net.dt)
+        elif own.due is None: add = partial(p.comm.add, x=values)
         else: add, own = _taken(p, own, values, s.t)
         y = net.synapses[p.synapse]
         before = synapses[p.synapse] if y.merged else y.syn.decay(synapses[p.synapse], net.dt)
@@ -201,10 +209,29 @@ def _taken(p: Pathway, own: PathwayState, values: Array, t: Array) -> tuple[Call
     drive, due = p.comm.take(jnp.zeros_like(own.due[..., 0, :]), p.comm.send(own.due, values, t - 1), t)
     return (lambda acc: acc + drive), replace(own, due=due)
 
-def _new_pathway(p: Pathway, batch: tuple[int, ...]) -> PathwayState:
+def _sent(p: Pathway, own: PathwayState, dt: float) -> tuple[Callable, PathwayState]:
+    "What a group that learns sends in this step"
+    group = p.comm.current(own.group, dt=dt)
+    return (lambda acc: acc + group.I), replace(own, group=group)
+
+def _taught(p: Pathway, own: PathwayState, cells: Mapping, dt: float) -> PathwayState:
+    "Point 6: weights that learn from the spikes of this step"
+    if own.group is None: return own
+    return replace(own, group=p.comm.learn(own.group, cells[p.pre].spike, cells[p.post].spike, dt=dt))
+
+def _new_pathway(p: Pathway, cells: Mapping, key: Array | None, batch: tuple[int, ...]) -> PathwayState:
     "A pathway with nothing on its way"
-    return PathwayState(*(None if part is None else part.init_state(batch=batch) for part in (p.release, p.syn)),
-                        p.comm.init_ring(batch) if isinstance(p.comm, Delayed) else None)
+    ahead = (None if part is None else part.init_state(batch=batch) for part in (p.release, p.syn))
+    if not isinstance(p.comm, Plastic): return PathwayState(*ahead, p.comm.init_ring(batch) if isinstance(p.comm, Delayed) else None)
+    group = p.comm.init_state(key, batch, cells[p.pre].spike.dtype)
+    if getattr(group, 'I', None) is None: raise ValueError(
+        f'Network: comm of {p.name} must make a current, I, and this {type(p.comm).__name__} makes none. '
+        'Add DendriticInput() to its rules.')
+    return PathwayState(*ahead, group=group)
+
+def _batch(name: str, batch: int | tuple[int, ...]) -> tuple[int, ...]:
+    "Networks to run side by side, as a tuple of lengths of axes"
+    return tuple(count(f'{name}: batch', b) for b in (batch if isinstance(batch, tuple) else (batch,)))
 
 def _fresh(cell, key, k: int, batch: tuple[int, ...]):
     "The first state of population `k`: for a batch, that of each member's own key"
@@ -241,26 +268,27 @@ class Network:
         projections: Sequence[Projection] = (),             # refer to populations by name
         dt: float = .1,                                     # step, ms
     ):
-        positive('Network: dt (ms)', dt)
+        number('Network: dt (ms)', dt, check=positive)
         populations, synapses = _checked(populations), []
         pathways = tuple(_resolve(populations, p, name, float(dt), synapses)
-                         for p, name in zip(projections, _names(projections)))
+                         for p, name in zip(projections, _names(projections, populations)))
         settle(self, populations=populations, pathways=pathways, synapses=tuple(synapses),
                dt=float(dt), names=tuple(populations), form='auto')
 
     def init_state(self, key: Array | None = None, batch: tuple[int, ...] = ()) -> NetworkState:
         "A fresh state; member `b` of a batch starts as a single network with `split(key, batch)[b]`"
-        key = None if key is None else as_key('Network.init_state: key', key)
+        key, batch = None if key is None else as_key('Network.init_state: key', key), _batch('Network.init_state', batch)
         cells = {n: _fresh(self.populations[n], key, k, batch) for k, n in enumerate(self.names)}
         synapses = tuple(s.syn.init_state(batch=batch) for s in self.synapses)
         rings = {n: line.init_state(batch, cells[n].spike.dtype) for n, line in self.lines.items()}
-        pathways = tuple(_new_pathway(p, batch) for p in self.pathways)
+        keys = (None if key is None else jax.random.fold_in(key, len(self.names) + k) for k in range(len(self.pathways)))
+        pathways = tuple(_new_pathway(p, cells, k, batch) for p, k in zip(self.pathways, keys))
         return NetworkState(jnp.zeros((), jnp.int32), key, cells, synapses, rings, pathways)
 
     def step(self, s: NetworkState, x: Mapping[str, ArrayLike] | None = None,
              spikes: Mapping[str, ArrayLike] | None = None) -> NetworkState:
         "The state `dt` ms later; `x` is the external input of populations, `spikes` those of half projections, by name"
-        lines, cells, x, spikes = self.lines, {}, x or {}, self._handed(spikes or {})
+        lines, cells, x, spikes = self.lines, {}, self._given(x), self._handed(spikes or {})
         rings = {n: line.push(s.rings[n], s.cells[n].spike, s.t) for n, line in lines.items()}
         synapses, pathways = _received(self, s, lines, rings, spikes)
         for k, n in enumerate(self.names):
@@ -270,7 +298,15 @@ class Network:
                 self.populations[n], [self.synapses[i] for i in mine], s.cells[n], [synapses[i] for i in mine],
                 x.get(n, 0.), dt=self.dt, key=key, form=self.form)
             for i, g in zip(mine, opened): synapses[i] = g
+        pathways = tuple(_taught(p, own, cells, self.dt) for p, own in zip(self.pathways, pathways))
         return NetworkState(s.t + 1, s.key, cells, tuple(synapses), rings, pathways)
+
+    def _given(self, x: Mapping[str, ArrayLike] | None) -> Mapping[str, ArrayLike]:
+        "`x`, if it is a dict of inputs of populations"
+        if x is None: return {}
+        if not isinstance(x, Mapping) or not set(x) <= set(self.names): raise ValueError(
+            f'Network.step: x must be a dict of inputs by name, among {list(self.names)}, got {x!r}.')
+        return x
 
     def _handed(self, spikes: Mapping[str, ArrayLike]) -> Mapping[str, ArrayLike]:
         "`spikes`, if they are those of all half projections"
@@ -293,6 +329,8 @@ class Network:
 
     def using(self, form: str) -> Network:
         "The same network, its kernels in their 'auto', 'portable' or 'reference' form"
+        forms = 'auto', 'portable', 'reference'
+        if form not in forms: raise ValueError(f'Network.using: form must be one of {forms}, got {form!r}.')
         pathways = tuple(replace(p, comm=_with_form(p.comm, form)) for p in self.pathways)
         other = copy(self)
         settle(other, pathways=pathways, form=form)
@@ -308,6 +346,7 @@ def _listing(self: Network) -> str:
     def line(p):
         y, late = self.synapses[p.synapse], isinstance(p.comm, Delayed)
         layer = p.comm.layer if late else p.comm
+        if isinstance(layer, Plastic): return f'  {p.name}: {type(layer).__name__}, which learns, to synapse {p.synapse}: {y.syn}, {y.out}'
         conn = getattr(layer, 'conn', None)
         synapses = f' of {conn.nnz:,} synapses' if conn is not None and conn.indices.ndim == 1 else ''
         wait = 'up to '*(late or p.lags is not None) + f'{(p.comm.slots if late else p.steps)*self.dt:g} ms'
@@ -342,7 +381,7 @@ def _locate(net: Network, s: NetworkState, where: str):
 
 def _owners(net: Network, s: NetworkState) -> dict:
     "Every part of the state that has fields to record, by name"
-    ahead = {f'{p.name}.{part}': getattr(own, part) for p, own in zip(net.pathways, s.pathways) for part in ('release', 'syn')}
+    ahead = {f'{p.name}.{part}': getattr(own, part) for p, own in zip(net.pathways, s.pathways) for part in ('release', 'syn', 'group')}
     return {**{n: s.cells[n] for n in net.names}, **{p.name: s.synapses[p.synapse] for p in net.pathways},
             **{name: part for name, part in ahead.items() if part is not None}}
 
@@ -350,11 +389,11 @@ def _known(net: Network, s) -> list[str]:
     "Every name that can be recorded"
     spiking = [n for n in net.names if hasattr(s.cells[n], 'spike')]
     return ['spikes', *(f'{n}.spikes' for n in spiking),
-            *(f'{n}.{f.name}' for n, part in _owners(net, s).items() for f in fields(part))]
+            *(f'{n}.{f.name}' for n, part in _owners(net, s).items() for f in fields(part) if hasattr(getattr(part, f.name), 'shape'))]
 
 def _plan(net: Network, s, record) -> tuple[tuple[str, ...], tuple[Sample, ...]]:
     "What to record, split into populations whose spikes are wanted and samples of fields"
-    wanted = [record] if isinstance(record, (str, Sample)) else list(record)
+    wanted = list(record) if np.iterable(record) and not isinstance(record, str) else [record]
     known, rasters, samples = _known(net, s), [], []
     for each in wanted:
         name = each.field if isinstance(each, Sample) else each
@@ -449,12 +488,14 @@ class Recording:
 
     def __getitem__(self, field: str) -> Shaped[Array, "samples *batch n"]:
         "The samples of a recorded field, such as `'E.V'`"
-        if field in self.fields: return _one(self.fields[field], len(self.times(field)))
-        raise KeyError(f'{field!r} was not recorded; there is {[*self.fields] or "no field"}')
+        samples = len(self.times(field))
+        return _one(self.fields[field], samples)
 
     def times(self, field: str) -> Float[np.ndarray, "samples"]:
         "When the samples of a field were taken, ms"
-        stride = next(k.stride for k in self.samples if k.field == field)
+        strides = {k.field: k.stride for k in self.samples}
+        if field not in strides: raise KeyError(f'{field!r} was not recorded; there is {[*strides] or "no field"}')
+        stride = strides[field]
         steps = self.first + np.arange((-self.first - 1) % stride, self.steps, stride)
         return (steps + 1)*self.dt
 
@@ -501,6 +542,10 @@ class Result(Recording):
 
     def member(self, b: int) -> Result:
         "One member of a batch, as if it had been simulated alone"
+        batch = jax.tree.leaves(self.state.cells)[0].shape[:-1]
+        if not batch: raise ValueError('Result.member: this is one run and no batch.')
+        if not isinstance(b, (int, np.integer)) or not -batch[0] <= b < batch[0]:
+            raise ValueError(f'Result.member: b must be one of the {batch[0]} members, from 0, got {b!r}.')
         def first(tree): return jax.tree.map(lambda x: x[b], tree)
         def second(tree): return jax.tree.map(lambda x: x[:, b], tree)  # behind time
         state = replace(self.state, cells=first(self.state.cells), synapses=first(self.state.synapses),
@@ -537,6 +582,7 @@ def simulate(
     progress: bool = True,                       # show a bar if it takes more than half a second
 ) -> Result:
     "Run a network and record"
+    if not hasattr(net, 'pathways'): raise TypeError(f'simulate: net must be a Network, got {net!r}.')
     steps = count('simulate: duration, in steps', whole_steps('simulate: duration (ms)', duration, net.dt))
     if any(p.pre is None for p in net.pathways): raise ValueError(
         'simulate: a network with half projections is handed its spikes in each step. Call net.step(s, x, spikes) in a scan.')
@@ -560,17 +606,31 @@ def _first(s: NetworkState, samples) -> int:
     raise ValueError('simulate: a stride counts steps of the network, and inside jit the number of steps '
                      'taken by this state is not known. Record every step, and take every n-th of them.')
 
+def _fixed(net: Network) -> Network:
+    "The network without weights that learn"
+    other = copy(net)
+    settle(other, pathways=tuple(p for p in net.pathways if not isinstance(p.comm, Plastic)))
+    return other
+
 def _start(net, key, state, batch) -> NetworkState:
     "The given state, or a fresh one"
     if state is None:
-        batch = batch if isinstance(batch, tuple) else (batch,)
-        batch = tuple(count('simulate: batch', b) for b in batch)
-        return net.init_state(None if key is None else as_key('simulate: key', key), batch)
+        return net.init_state(None if key is None else as_key('simulate: key', key), _batch('simulate', batch))
     if key is not None or batch != ():
         raise ValueError('simulate: key and batch belong to a fresh start; the state given has its own.')
     if not isinstance(state, NetworkState):
         raise TypeError(f'simulate: state must be a NetworkState, such as result.state, got {type(state).__name__}.')
+    ours, given = (_shapes(s) for s in (jax.eval_shape(_fixed(net).init_state, jax.random.key(0)), state))
+    if ours != given: raise ValueError(
+        f'simulate: state must be one of this network; its parts and those given differ in {sorted(set(ours.items()) ^ set(given.items()))[0][0]}.')
     return state
+
+def _shapes(s: NetworkState) -> dict[str, tuple[int, ...]]:
+    "The number of neurons of each array of a state; of delay lines, of steps as well"
+    pathways = [replace(own, group=None) for own in s.pathways]  # groups make their states on the host
+    parts = jax.tree.leaves_with_path(dict(cells=s.cells, synapses=s.synapses, pathways=pathways))
+    return {**{jax.tree_util.keystr(path, simple=True, separator='.'): x.shape[-1:] for path, x in parts},
+            **{f'rings.{n}': (x.shape[0], x.shape[-1]) for n, x in s.rings.items()}}
 
 def _chunk_size(net, s, rasters, samples) -> int:
     "A thousand steps, or as many as record 64 MiB"

@@ -45,9 +45,11 @@ def _below(name: str, reset: Float[Array, "#n"], th: Float[Array, "#n"]) -> None
         raise ValueError(f'{name} (mV) must be below V_th, got {low:g} with V_th = {high:g}: '
                          'it would fire in every step.')
 
-def _spikes(name: str, spk_fun, spk_reset: str, detach_spk: bool) -> None:
+def _spikes(name: str, size: int, spk_fun, spk_reset: str, detach_spk: bool) -> None:
     if spk_fun is not None and not isinstance(spk_fun, Surrogate):
         raise ValueError(f'{name}: spk_fun must be None or a surrogate, such as InvSquareGrad(), got {spk_fun!r}.')
+    for number in jax.tree.leaves(spk_fun):
+        fits(f'{name}: numbers of spk_fun', jnp.shape(number), (size,), 'Give one, or one per neuron.')
     if spk_reset not in ('hard', 'soft'):
         raise ValueError(f"{name}: spk_reset must be 'hard' or 'soft', got {spk_reset!r}.")
     if not isinstance(detach_spk, bool):
@@ -57,7 +59,11 @@ def _spikes(name: str, spk_fun, spk_reset: str, detach_spk: bool) -> None:
 Input = ArrayLike | Callable[[Array], Array]  # a current, or a function of V that gives one
 Jump = ArrayLike | None                       # mV, or `None` for no jump
 
-def moved(V: Float[Array, "*batch n"], jump: Jump) -> Float[Array, "*batch n"]: return V if jump is None else V + jump
+def moved(V: Float[Array, "*batch n"], jump: Jump) -> Float[Array, "*batch n"]:
+    "`V` after the jump"
+    if jump is None: return V
+    fits('step: jump (mV)', jnp.shape(jump), V.shape, 'Is a batch axis missing?')
+    return V + jump
 
 class Neurons:
     "What all neurons share: checked parameters, a start and an input"
@@ -106,7 +112,7 @@ class Spiking(Neurons):
         name = type(self).__name__
         if hasattr(self, 'tau_ref'): settle(self, tau_ref=_duration(f'{name}: tau_ref (ms)', self.tau_ref))
         for each in self.lower: _below(f'{name}: {each}', getattr(self, each), self.V_th)
-        _spikes(name, self.spk_fun, self.spk_reset, self.detach_spk)
+        _spikes(name, self.size, self.spk_fun, self.spk_reset, self.detach_spk)
 
     def spikes(self, V: Float[Array, "*batch n"]) -> Shaped[Array, "*batch n"]:
         "Who has reached the threshold"

@@ -108,6 +108,7 @@ def permute(
     return run(x, np.uint32(size), tuple(map(np.uint32, bounds)), stream, rounds_for(bounds), back)
 
 # %% ../nbs/03b_patterns.ipynb #scatter
+@partial(jax.jit, static_argnames=('num_post', 'multapses'))
 def scatter_rows(
     post: Int[Array, "rows synapses"],  # targets in each row; `num_post` and above are left out
     num_post: int, multapses: bool,     # neurons; count repeats?
@@ -117,15 +118,20 @@ def scatter_rows(
     at = empty.at[jnp.arange(len(post))[:, None], post.astype(jnp.int32)]
     return at.add(1, mode='drop') if multapses else at.set(True, mode='drop')
 
+@partial(jax.jit, static_argnames=('most', 'num_post', 'multapses'))
+def _taken(indices, indptr, i, most, num_post, multapses):
+    "`take_rows` where no row has more than `most` synapses"
+    at = indptr[i][:, None] + jnp.arange(most, dtype=indptr.dtype)
+    inside = at < indptr[i + 1][:, None]
+    return scatter_rows(jnp.where(inside, indices[at], num_post), num_post, multapses)
+
 def take_rows(
     indices: Int32[np.ndarray, "nnz"], indptr: Int32[np.ndarray, "n+1"],  # CSR arrays
     i: Int32[Array, "rows"], num_post: int, multapses: bool,              # any rows, traced or not
 ) -> Shaped[Array, "rows num_post"]:
     "Rows `i` of the dense form of a list; in JAX"
     if not len(indices): return scatter_rows(jnp.zeros((len(i), 0), jnp.int32), num_post, multapses)
-    at = jnp.asarray(indptr)[i][:, None] + jnp.arange(np.diff(indptr).max())
-    inside = at < jnp.asarray(indptr)[i + 1][:, None]
-    return scatter_rows(jnp.where(inside, jnp.asarray(indices)[at], num_post), num_post, multapses)
+    return _taken(indices, indptr, i, int(np.diff(indptr).max()), num_post, multapses)
 
 # %% ../nbs/03b_patterns.ipynb #listed
 @lru_cache(maxsize=16)
@@ -298,6 +304,15 @@ class Drawn(Listed):
         return num_pre, num_post
 
 # %% ../nbs/03b_patterns.ipynb #fan-out
+def _fan(keys, i, num, choice, include_self, multapses):
+    "`num` of `choice` targets for each of the neurons `i`, in NumPy or in JAX"
+    n = np.arange(num, dtype=np.uint32)
+    stream = streams(keys, i, n + np.uint32(1) if multapses else n[:1]*np.uint32(0))
+    y = permute(n[None]*np.uint32(not multapses), choice, stream)
+    return y if include_self else skip(y, i[:, None])
+
+_fan_jax = partial(jax.jit, static_argnames=('num', 'choice', 'include_self', 'multapses'))(_fan)
+
 @component
 class FixedFanOut(Drawn):
     "Every neuron has exactly `num` targets"
@@ -308,10 +323,8 @@ class FixedFanOut(Drawn):
 
     def fan(self, i: UInt32[ArrayLike, "rows"], num_post: int) -> UInt32[Array, "rows num"]:
         "The targets of neurons `i`, in the order drawn"
-        n = np.arange(self.num, dtype=np.uint32)
-        stream = streams(spread(self.seed), i, n + np.uint32(1) if self.multapses else n[:1]*np.uint32(0))
-        y = permute(n[None]*np.uint32(not self.multapses), self.choice(0, num_post), stream)
-        return y if self.include_self else skip(y, i[:, None])
+        make = _fan if isinstance(i, np.ndarray) else _fan_jax
+        return make(spread(self.seed), i, self.num, self.choice(0, num_post), self.include_self, self.multapses)
 
     def targets(
         self, rows: Int[ArrayLike, "rows"], num_pre: int, num_post: int,  # any rows; neurons
@@ -333,6 +346,14 @@ class FixedFanOut(Drawn):
         return scatter_rows(self.fan(jnp.asarray(i).astype(jnp.uint32), num_post), num_post, self.multapses)
 
 # %% ../nbs/03b_patterns.ipynb #fan-in
+@partial(jax.jit, static_argnames=('num', 'num_post', 'choice', 'include_self'))
+def _fan_in_rows(keys, i, num, num_post, choice, include_self):
+    "Rows `i` of the mask in which each column has `num` of `choice` sources"
+    i, j = i.astype(jnp.uint32)[:, None], jnp.arange(num_post, dtype=jnp.uint32)
+    stream = [word.T for word in streams(keys, j, few(0))]
+    mask = permute(i if include_self else unskip(i, j), choice, stream, back=True) < num
+    return mask if include_self else mask & (i != j)
+
 @component
 class FixedFanIn(Drawn):
     "Every neuron has exactly `num` sources"
@@ -355,11 +376,8 @@ class FixedFanIn(Drawn):
         "Rows `i` of the dense form, entry by entry; with multapses all rows are made; in JAX"
         num_pre, num_post = self.check(num_pre, num_post)
         if self.multapses: return self.transposed.dense(num_post, num_pre).T[jnp.asarray(i)]
-        i, j = jnp.asarray(i).astype(jnp.uint32)[:, None], jnp.arange(num_post, dtype=jnp.uint32)
-        x = i if self.include_self else unskip(i, j)
-        stream = [word.T for word in streams(spread(self.seed), j, few(0))]
-        mask = permute(x, self.choice(num_pre, num_post), stream, back=True) < self.num
-        return mask if self.include_self else mask & (i != j)
+        choice = self.choice(num_pre, num_post)
+        return _fan_in_rows(spread(self.seed), jnp.asarray(i), self.num, num_post, choice, self.include_self)
 
 # %% ../nbs/03b_patterns.ipynb #place
 def place(
@@ -380,6 +398,16 @@ def place(
     return x//sizes[1], x % sizes[1]
 
 # %% ../nbs/03b_patterns.ipynb #total
+@partial(jax.jit, static_argnames=('num', 'num_pre', 'num_post', 'include_self'))
+def _total_rows(keys, i, num, num_pre, num_post, include_self):
+    "Rows `i` of the mask that has `num` synapses in all"
+    width = max(1, num_post - (not include_self))
+    i, j = i.astype(jnp.uint32)[:, None], jnp.arange(num_post, dtype=jnp.uint32)
+    high, low = place(i, j if include_self else unskip(j, i), num_pre, width, streams(keys, few(0), few(0)), back=True)
+    q, r = map(np.uint32, divmod(num, width))
+    mask = (high < q) | (high == q) & (low < r)
+    return mask if include_self else mask & (i != j)
+
 @component
 class FixedTotal(Drawn):
     "Exactly `num` synapses in all"
@@ -401,13 +429,7 @@ class FixedTotal(Drawn):
         "Rows `i` of the dense form, entry by entry; with multapses from the list; in JAX"
         if self.multapses: return Listed.rows(self, i, num_pre, num_post)
         num_pre, num_post = self.check(num_pre, num_post)
-        width = max(1, num_post - (not self.include_self))
-        i, j = jnp.asarray(i).astype(jnp.uint32)[:, None], jnp.arange(num_post, dtype=jnp.uint32)
-        stream = [jnp.asarray(word) for word in streams(spread(self.seed), few(0), few(0))]
-        high, low = place(i, j if self.include_self else unskip(j, i), num_pre, width, stream, back=True)
-        q, r = map(np.uint32, divmod(self.num, width))
-        mask = (high < q) | (high == q) & (low < r)
-        return mask if self.include_self else mask & (i != j)
+        return _total_rows(spread(self.seed), jnp.asarray(i), self.num, num_pre, num_post, self.include_self)
 
 # %% ../nbs/03b_patterns.ipynb #dice
 def dice(
@@ -451,6 +473,17 @@ def both_ways(
     return np.repeat(np.arange(len(near)), [len(targets) for targets in near]), post
 
 # %% ../nbs/03b_patterns.ipynb #world
+def _around(keys, i, limit, half, n):
+    "The targets of neurons `i` of `n`, `half` on either side, moved if a draw is below `limit`; in NumPy or in JAX"
+    s, one, size = np.arange(2*half, dtype=np.uint32), np.uint32(1), np.uint32(n)
+    where = np.where if isinstance(i, np.ndarray) else jnp.where
+    far = permute(s[None], n - 1 - 2*half, streams(keys, i, few(0))) + np.uint32(half + 1)
+    moved = draw(streams(keys, i, few(1)), s) < limit
+    away = where(moved, far, np.where(s < half, s + one, size + np.uint32(half) - one - s))
+    return (i[:, None] + away) % size
+
+_around_jax = partial(jax.jit, static_argnames=('half', 'n'))(_around)
+
 @component
 class SmallWorld(Listed):
     "A ring of neighbours, of whom some are exchanged for distant neurons"
@@ -476,13 +509,8 @@ class SmallWorld(Listed):
 
     def fan(self, i: UInt32[ArrayLike, "rows"], n: int) -> UInt32[Array, "rows k"]:
         "The targets of neurons `i` of `n`, if directed"
-        half, s = self.num_neighbors//2, np.arange(self.num_neighbors, dtype=np.uint32)
-        one, i, size = np.uint32(1), i[:, None], np.uint32(n)
-        keys, where = spread(self.seed), np.where if isinstance(i, np.ndarray) else jnp.where
-        far = permute(s[None], n - 1 - 2*half, streams(keys, i[:, 0], few(0))) + np.uint32(half + 1)
-        moved = draw(streams(keys, i[:, 0], few(1)), s) < threshold(self.prob)
-        away = where(moved, far, np.where(s < half, s + one, size + np.uint32(half) - one - s))
-        return (i + away) % size
+        make = _around if isinstance(i, np.ndarray) else _around_jax
+        return make(spread(self.seed), i, threshold(self.prob), self.num_neighbors//2, n)
 
     def pairs(self, num_pre: int, num_post: int) -> tuple[Int64[np.ndarray, "nnz"], Int64[np.ndarray, "nnz"]]:
         "Row by row"

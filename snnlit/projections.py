@@ -7,16 +7,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import field, fields, replace
 from numbers import Real
+from typing import Protocol, runtime_checkable
 import jax, jax.numpy as jnp, numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int32, Shaped
-from .core import Layer, component, count, delay_steps, describe, settle, static, whole_steps
+from .core import Layer, component, count, delay_steps, describe, fits, number, positive, settle, static
 from .delayed import Delayed
 from .kinetic import AlignPre
 from .synapses import AlignPost
 
 # %% auto #0
-__all__ = ['DelayLine', 'opened', 'check_part', 'Projection', 'sized', 'HalfProjAlignPost', 'HalfProjAlignPostMg',
+__all__ = ['DelayLine', 'opened', 'check_part', 'Projection', 'sized', 'HalfProjAlignPost', 'HalfProjAlignPostMg', 'Plastic',
            'FullProjAlignPost', 'FullProjAlignPostMg', 'ProjAlignPre']
 
 # %% ../nbs/08_projections.ipynb #delay-line
@@ -35,11 +36,14 @@ class DelayLine:
     @classmethod
     def named(cls, size: int, entries: Mapping[str, float | None], dt: float) -> DelayLine:
         "A line that is read by name, long enough for all its delays (ms, or `None` for one step)"
+        if not isinstance(entries, Mapping):
+            raise TypeError(f'DelayLine.named: entries must be a dict of delays (ms) by name, got {entries!r}.')
+        number('DelayLine.named: dt (ms)', dt, check=positive)
         steps = {name: delay_steps(f'DelayLine: entry {name!r} (ms)', delay, dt) for name, delay in entries.items()}
         return cls(size, max(steps.values(), default=1), tuple(steps.items()))
 
     def _within(self, delay, what: str) -> None:
-        if not isinstance(delay, (int, np.integer)) or not 1 <= delay <= self.steps:
+        if isinstance(delay, bool) or not isinstance(delay, (int, np.integer)) or not 1 <= delay <= self.steps:
             raise ValueError(f'DelayLine: {what} must be 1 to {self.steps} steps, got {delay!r}.')
 
     def init_state(self, batch: tuple[int, ...] = (), dtype=bool) -> Shaped[Array, "steps *batch n"]:
@@ -70,6 +74,8 @@ class DelayLine:
     def _read_each(self, ring, t, delay):
         if np.shape(delay) != (self.size,): raise ValueError(
             f'DelayLine: delay must be one, or one for each of {self.size} neurons, got shape {np.shape(delay)}.')
+        if not jnp.issubdtype(jnp.result_type(delay), jnp.integer): raise ValueError(
+            f'DelayLine: delay must be whole numbers of steps, got {jnp.result_type(delay)}.')
         if not isinstance(delay, jax.core.Tracer):
             for each in (int(np.min(delay)), int(np.max(delay))): self._within(each, 'delay')
         slot = ((t - delay) % self.steps).reshape((1,)*(ring.ndim - 1) + (-1,))
@@ -165,12 +171,26 @@ class HalfProjAlignPost(Projection):
         "The synapse `dt` ms later, with spikes `x`; and the current into membranes at `V`, or the jumps (mV)"
         s = opened(self.syn, s, lambda acc: self.comm.add(acc, x), dt, self.merged)
         g = self.syn.conductance(s)
-        return s, g if self.out is None else self.out(g, V)
+        if self.out is None: return s, g
+        fits(f'{type(self).__name__}.step: V', jnp.shape(V), g.shape, 'Is a batch axis missing?')
+        return s, self.out(g, V)
 
 @component
 class HalfProjAlignPostMg(HalfProjAlignPost):
     "Spikes that are handed over; in a network, equal synapses of one target are merged"
     merged = True
+
+# %% ../nbs/08_projections.ipynb #plastic
+@runtime_checkable
+class Plastic(Protocol):
+    "Synapses with weights that are state, such as a `SynapseGroup`: a step is a current, then learning"
+    num_pre: int   # senders
+    num_post: int  # receivers
+
+    def init_state(self, key: Array | None = None, batch: tuple[int, ...] = (), dtype=bool):
+        "Weights, delays, traces; `dtype` is that of spikes"
+    def current(self, s, *, dt: float): "The state with the drive of this step, `I`"
+    def learn(self, s, src, dst, *, dt: float): "The state after the spikes of this step"
 
 # %% ../nbs/08_projections.ipynb #full
 class _Fetching(Projection):
@@ -189,16 +209,20 @@ class _Fetching(Projection):
         check_part(name, self.delay, Real | None, 'one number of ms, a list of them, or None')
 
     def _check_comm(self, name: str) -> None:
-        if not isinstance(self.comm, Delayed): return super()._check_comm(name)
+        if not isinstance(self.comm, Delayed | Plastic): return super()._check_comm(name)
         if self.delay is not None or self.delays is not None: raise ValueError(
             f'{name}: delay must be None, as comm has delays of its own, got '
             f'{describe(self.delay if self.delays is None else self.delays)}.')
+        if isinstance(self.comm, Plastic) and (self.release is not None or isinstance(self, ProjAlignPre)): raise TypeError(
+            f'{name}: comm must be a layer where senders have a release or synapses of their own, got a '
+            f'{type(self.comm).__name__}, which learns from spikes.')
 
     def route(self) -> str:
         "From where to where, in what time"
         wait = 'one step' if self.delay is None else f'{self.delay:g} ms'
         if self.delays is not None: wait = f'{self.delays.min():g} to {self.delays.max():g} ms'
         if isinstance(self.comm, Delayed): wait = f'1 to {self.comm.slots} steps'
+        if isinstance(self.comm, Plastic): wait = 'its own time'
         return f'{self.pre} -> {self.post} in {wait}'
 
 @component
@@ -206,7 +230,7 @@ class FullProjAlignPost(_Fetching):
     "From population to population, with a delay and a synapse of its own"
     pre: str = static()                           # name of the sending population
     delay: float | None = static()                # ms, whole steps; `None` is one step; or an array: see `delays`
-    comm: Layer | Delayed                         # spikes -> drive
+    comm: Layer | Delayed | Plastic               # spikes -> drive
     syn: AlignPost                                # drive -> conductance
     out: Callable | None                          # conductance, V -> current; `None` for a synapse that jumps
     post: str = static()                          # name of the receiving population

@@ -113,7 +113,8 @@ def ring_add(
     if delay.dtype not in (jnp.uint8, jnp.uint16) or delay.shape not in ((1,), indices.shape):
         raise ValueError(f'ring_add: delay must be uint8 or uint16, one or one per synapse {indices.shape}, '
                          f'got {delay.dtype} of {delay.shape}. `as_delay` makes and checks them.')
-    event.check_call('ring_add', ring[..., 0, :], s, indices, indptr, weight)
+    slot = jax.ShapeDtypeStruct((*ring.shape[:-2], ring.shape[-1]), ring.dtype)
+    event.check_call('ring_add', slot, s, indices, indptr, weight)
     return ring_add_p.bind(ring, s, indices, indptr, weight, delay, jnp.asarray(head, jnp.int32), form=form)
 
 # %% ../nbs/04d_ring.ipynb #due

@@ -14,7 +14,7 @@ from .connect import CSR, Pattern, check_prob, flag
 from .core import Cell, as_key, component, count, decay, describe, fits, number, positive, real, settle, static
 from .initialize import (Constant, DiscreteUniform, Initializer, Normal, OneInit, Uniform, ZeroInit, as_bound,
                                as_initializer, as_shape, not_negative, one_of, ordered, parameter)
-from .kinds import KINDS, Conv2dKind, Kind, Local2dKind, SparseKind
+from .kinds import WEIGHT_KINDS, Conv2dKind, Kind, Local2dKind, SparseKind
 from .patterns import All2All, FixedTotal
 
 # %% auto #0
@@ -213,15 +213,15 @@ def _same_shape(what: str, got: tuple[int, ...] | None, shape: tuple[int, ...] |
     "`ValueError` unless what is given has the shape that it needs"
     if got is not None and got != shape:
         raise ValueError(f'WeightInitializer: {what} must have the shape {shape} here, got {got}. '
-                         f'Is `kind` right? It is one of {", ".join(KINDS)}.')
+                         f'Is `kind` right? It is one of {", ".join(WEIGHT_KINDS)}.')
 
 # %% ../nbs/11_rules.ipynb #weights
 def _kind(kind: Kind | str | None, sparse: bool, kernel: tuple[int, ...] | None) -> Kind:
     "The argument `kind`, with the size of its windows filled in"
     if kind is None: kind = 'sparse' if sparse else 'simple'
-    if isinstance(kind, str) and kind in KINDS: kind = KINDS[kind]()
+    if isinstance(kind, str) and kind in WEIGHT_KINDS: kind = WEIGHT_KINDS[kind]()
     if not isinstance(kind, Kind):
-        raise ValueError(f'WeightInitializer: kind must be one of {", ".join(KINDS)}, or an object with options '
+        raise ValueError(f'WeightInitializer: kind must be one of {", ".join(WEIGHT_KINDS)}, or an object with options '
                          f'such as Conv2dKind(stride=2), got {kind!r}.')
     if getattr(kind, 'kernel', ()) is not None: return kind
     if kernel is not None: return replace(kind, kernel=kernel)

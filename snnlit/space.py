@@ -122,6 +122,16 @@ def _term_rows(
     grid = reduce(mul, (_laid_out(k, len(shape), table[places[k]]) for k, table in enumerate(term)))
     return grid.reshape(len(rows), prod(grid.shape[1:]))
 
+@partial(jax.jit, static_argnames=('shape', 'post_shape'))
+def _term_pairs(
+    term: list[Float[Array, "pre post"]],                # one table per axis
+    shape: tuple[int, ...], post_shape: tuple[int, ...], # geometries
+    pre: Int[Array, "n"], post: Int[Array, "n"],         # neurons
+) -> Float[Array, "n"]:
+    "What one term adds to the weights of single synapses"
+    i, j = jnp.unravel_index(pre, shape), jnp.unravel_index(post, post_shape)
+    return reduce(mul, (table[i[k], j[k]] for k, table in enumerate(term)))
+
 def _row_values(
     tables: list[list[Float[Array, "pre post"]]], shape: tuple[int, ...], rows: Int[Array, "rows"],
 ) -> Float[Array, "rows post"]:
@@ -237,8 +247,7 @@ class Kernel:
 
     def pairs(self, pre: Int[Array, "n"], post: Int[Array, "n"]) -> Float[Array, "n"]:
         "The weights of single synapses"
-        i, j = jnp.unravel_index(pre, self.shape), jnp.unravel_index(post, self.post_shape)
-        w = _combined(self.tables, lambda k, table: table[i[k], j[k]])
+        w = reduce(add, (_term_pairs(term, self.shape, self.post_shape, pre, post) for term in self.tables))
         return _prune(w, self.floor, not self.include_self and pre == post)
 
     def near(self, rows: Int[ArrayLike, "rows"]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:

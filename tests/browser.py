@@ -17,11 +17,12 @@ FLAGS = ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-backgroun
 IDLE = r"""() => /\| Idle/.test(document.querySelector('#jp-main-statusbar')?.innerText ?? '')
   && ![...document.querySelectorAll('.jp-InputPrompt')].some(prompt => prompt.innerText.includes('*'))"""
 CELL = '.jp-CodeCell:has(.widget-slider)'
-FIGURE = f'{CELL} .jupyter-widgets img'
+FIGURE = '.jupyter-widgets img'
 # JupyterLab shows a traceback as standard error, in a cell and in the output of a widget's callback alike.
 ERRORS = r"""[...document.querySelectorAll('[data-mime-type$="stderr"], [data-mime-type$="error"]')]
   .map(output => output.innerText.trim()).filter(text => /Traceback|Error/.test(text))"""
-MOVED = f'([figure, old]) => (document.querySelector(figure)?.src ?? old) !== old || {ERRORS}.length'
+MOVED = f'''([cell, which, figure, old]) =>
+  (document.querySelectorAll(cell)[which]?.querySelector(figure)?.src ?? old) !== old || {ERRORS}.length'''
 
 
 def copy_notebook(path: Path, folder: Path) -> Path:
@@ -111,15 +112,17 @@ def open_and_run(page, address: str) -> None:
 
 @dataclass
 class Slider:
-    "The first slider of the notebook, and the figure that it moves"
+    "The first slider of a cell, and the figure that it moves"
     page: object
+    which: int = 0  # of the cells that have sliders
 
     def __post_init__(self):
-        self.box = self.page.locator(f'{CELL} .widget-slider').first
+        self.cell = self.page.locator(CELL).nth(self.which)
+        self.box = self.cell.locator('.widget-slider').first
         self.box.scroll_into_view_if_needed()
         self.handle, self.readout = self.box.locator('.noUi-handle'), self.box.locator('.widget-readout')
 
-    def figure(self) -> str: return self.page.locator(FIGURE).first.get_attribute('src')
+    def figure(self) -> str: return self.cell.locator(FIGURE).first.get_attribute('src')
 
     def value(self) -> float: return float(self.readout.inner_text().replace(',', '').replace('−', '-'))
 
@@ -147,6 +150,6 @@ class Slider:
 
     def redrawn(self, old: str) -> str:
         "Wait for a figure other than `old` (or an error), and for the last of several redraws"
-        self.page.wait_for_function(MOVED, arg=[FIGURE, old], timeout=PATIENCE)
+        self.page.wait_for_function(MOVED, arg=[CELL, self.which, FIGURE, old], timeout=PATIENCE)
         idle(self.page)
         return self.figure()

@@ -26,14 +26,15 @@ def page():
 
 @pytest.mark.parametrize('notebook', WIDGETS + MORE)
 def test_the_figure_follows_the_slider(notebook, page, tmp_path, tmp_path_factory, request):
-    "Each move redraws the figure; `browser` raises where a cell or a callback fails"
+    "In every cell with sliders, each move of the first redraws its figure; `browser` raises where a cell or a callback fails"
     if notebook in MORE and not request.config.getoption('all_widgets'): pytest.skip('only with pytest --all-widgets')
     copy = browser.copy_notebook(ROOT/'nbs'/notebook, tmp_path)
     with browser.jupyter_lab(tmp_path, tmp_path_factory.mktemp('home')) as url:
         browser.open_and_run(page, f'{url}/lab/tree/{copy.name}')
-        slider = browser.Slider(page)
-        figures = [slider.figure(), slider.nudge(), slider.enter()]
-    assert len(set(figures)) == 3, 'the figure did not change with each move'
+        for which in range(page.locator(browser.CELL).count()):
+            slider = browser.Slider(page, which)
+            figures = [slider.figure(), slider.nudge(), slider.enter()]
+            assert len(set(figures)) == 3, f'the figure of widget {which} did not change with each move'
 
 
 def test_every_notebook_with_a_widget_is_tried_in_the_browser():

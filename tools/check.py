@@ -2,7 +2,7 @@
 
 1. the module and README.md are what the notebooks say, and the notebooks are clean
 2. every notebook runs:   nbdev_test --n_workers 2 --timing --do_print
-3. every test passes:     pytest -q tests
+3. every test passes:     pytest -q -n 2 --dist loadfile tests
 
 usage: python tools/check.py
 """
@@ -20,7 +20,8 @@ def title(text: str) -> None: print(f'\n== {text}', flush=True)
 
 def spoken(*command: str) -> tuple[int, str]:
     "Run a command at the top of the tree, let it speak, and keep its status and what it said"
-    environment = dict(os.environ, PYTHONUNBUFFERED='1', VIRTUAL_ENV=sys.prefix)
+    environment = dict(os.environ, PYTHONUNBUFFERED='1', VIRTUAL_ENV=sys.prefix,
+                       OPENBLAS_NUM_THREADS='1')  # two notebooks run at a time; their threads would wait for each other, busily
     said = []
     with subprocess.Popen(command, cwd=ROOT, env=environment, text=True, errors='replace', stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
@@ -67,7 +68,8 @@ def run_tests() -> Counter:
     title('tests')
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder)/'report.xml'
-        status, _ = spoken(sys.executable, '-m', 'pytest', '-q', '-rs', 'tests', f'--junitxml={report}')
+        two = '-n', '2', '--dist', 'loadfile'  # a file stays in one process, with what its tests share
+        status, _ = spoken(sys.executable, '-m', 'pytest', '-q', '-rs', *two, 'tests', f'--junitxml={report}')
         return test_counts(status, report)
 
 
