@@ -5,29 +5,38 @@
 # %% ../nbs/16_explore.ipynb #imports
 from __future__ import annotations
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial, wraps
 from inspect import signature
 from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
+import math
 import jax, jax.numpy as jnp, numpy as np
 from jax.scipy.stats import binom
-from jaxtyping import Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 from .connect import CSR, FixedProb
-from .core import count, real
+from .core import count, positive, real, whole_steps
 from .justintime import EventJitFPHomoLinear
 from .layers import CSCLinear, CSRLinear, Dense, EventCSRLinear, MaskedLinear, Weighted
+from .leaky_noise import LeakyNoiseCell
 from .neurons import LifRef
+from .plasticity import STDP
 from .plot import BLUE, GREY, ORANGE, kernel, legend, panel
+from .rate import RateNetwork
+from .rules import (DelayInitializer, PostSpikeCatcher, PostTrace, PreSpikeCatcher, PreTrace, SynapseGroup, SynapseInit,
+                          SynapseState, WeightInitializer, standard_order)
 from .space import Decay, DOGDecay, GaussianDecay, geometry
 from .spike_models import HH, AdExIF, ExpIF, Izhikevich, QuaIF
+from .tasks import PerceptualDecision
 if TYPE_CHECKING: from ipywidgets import Widget, interactive
 else: Widget, interactive = TypeVar('Widget'), TypeVar('interactive')  # names for signatures only
 
 # %% auto #0
 __all__ = ['explorer', 'controls', 'draw_kernel', 'kernels', 'Delivery', 'draw_layers', 'layers', 'Clamp', 'draw_neuron',
-           'neuron']
+           'neuron', 'Trembling', 'draw_noise', 'noise', 'competition', 'Choices', 'draw_decision', 'draw_competition',
+           'decision', 'Window', 'draw_stdp', 'stdp']
 
 # %% ../nbs/16_explore.ipynb #control
 def _control(value, label: str, *form) -> Widget:
@@ -322,3 +331,253 @@ def neuron() -> interactive:
     for name, without in (('tau', ('Izhikevich', 'HH')), ('tau_ref', ('HH',))):
         dlink((hands['model'], 'value'), (hands[name], 'disabled'), lambda model, without=without: model in without)
     return box
+
+# %% ../nbs/16_explore.ipynb #draw-noise
+_DTS = .1, .5, 1., 2., 5., 10., 20.
+_INTEGRATORS = 'euler', 'rk2', 'rk4', 'exact', 'ngc-learn'  # the last is Euler's method with another noise
+
+class Trembling(NamedTuple):
+    "What noise made of units without input"
+    x: Float[np.ndarray, "steps units"]          # activities
+    deviation: float                             # of all of them
+    lags: Float[np.ndarray, "lags"]              # ms
+    covariance: Float[np.ndarray, "lags"]        # of an activity with itself, so much later
+
+def _unit(tau: float, sigma: float, integrator: str) -> LeakyNoiseCell:
+    "The unit for the settings of `draw_noise`"
+    if integrator not in _INTEGRATORS:
+        raise ValueError(f'draw_noise: integrator must be one of {_INTEGRATORS}, got {integrator!r}.')
+    theirs, sigma = integrator == 'ngc-learn', positive('draw_noise: sigma', sigma)
+    return LeakyNoiseCell(1, tau, 'identity', integration_type='euler' if theirs else integrator, sigma_pre=sigma,
+                          noise_scaling='ngclearn' if theirs else 'sde')
+
+@partial(jax.jit, static_argnames=('steps', 'units'))
+def _trembling(cell: LeakyNoiseCell, dt, deviation, *, steps: int, units: int) -> Float[Array, "steps units"]:
+    def body(s, k):
+        s = cell.step(s, 0., dt=dt, key=jax.random.fold_in(jax.random.key(_SEED), k))
+        return s, s.x
+    start = cell.observe(deviation*jax.random.normal(jax.random.key(_SEED + 1), (units, 1)))
+    return jax.lax.scan(body, start, jnp.arange(steps))[1][..., 0]
+
+def _covariance(x: Float[np.ndarray, "steps units"], lags: list[int]) -> Float[np.ndarray, "lags"]:
+    return np.array([(x[:len(x) - m]*x[m:]).mean() for m in lags])
+
+# %% ../nbs/16_explore.ipynb #draw-noise-figure
+def draw_noise(
+    tau: float = 20.,              # time constant, ms
+    sigma: float = .15,            # deviation of the activity, by the equation
+    dt: float = 10.,               # step, ms
+    integrator: str = 'euler',     # or 'rk2', 'rk4', 'exact'; 'ngc-learn': Euler's, with noise that ignores the step
+) -> Trembling:
+    "Draw what an integrator makes of the noise of leaky units, and the law that it should have"
+    import matplotlib.pyplot as plt
+    cell = _unit(tau, sigma, integrator)
+    cell.check_step(dt)
+    x = np.asarray(_trembling(cell, dt, cell.deviation(dt), steps=400, units=1000))
+    lags = np.unique(np.linspace(0, min(3*tau/dt, 200), 25).round().astype(int))
+    figure, axes = plt.subplots(1, 3, figsize=(10.5, 2.9), dpi=100, layout='constrained', width_ratios=(1.6, 1, 1))
+    shown, found = int(min(max(10*tau/dt, 20), 400)), float(x.std())
+    panel(f'{integrator}: deviation {found:.3g}, by the equation {sigma:.3g}', ylabel='activity x', ax=axes[0])
+    axes[0].plot(dt*np.arange(shown), x[:shown, :3], lw=.9)
+    _law(axes[1], x, sigma)
+    panel('Memory', 'lag (ms)', 'autocovariance', ax=axes[2])
+    covariance, s = _covariance(x, lags), np.linspace(0, 3*tau, 200)
+    axes[2].plot(s, sigma**2*np.asarray(cell.correlation(s)), color=GREY, lw=4, alpha=.5, label='equation')
+    axes[2].plot(dt*lags, covariance, 'o', ms=4, color=BLUE, label='simulated'); legend(axes[2])
+    axes[2].axhline(0, color='black', lw=.6)
+    return Trembling(x, found, dt*lags, covariance)
+
+def _law(ax, x: Float[np.ndarray, "steps units"], sigma: float) -> None:
+    "The histogram, and the normal law with the deviation `sigma`"
+    reach = 4*max(sigma, float(x.std()))
+    v = np.linspace(-reach, reach, 200)
+    panel('Law', 'activity x', 'density', ax=ax)
+    ax.hist(x.ravel(), np.linspace(-reach, reach, 61), density=True, color=BLUE, alpha=.6)
+    ax.plot(v, np.exp(-v**2/2/sigma**2)/(sigma*np.sqrt(2*np.pi)), color=GREY, lw=3, alpha=.7)
+
+# %% ../nbs/16_explore.ipynb #noise
+_NOISE = {
+    'tau': ('time constant (ms)', 11., 100., 1.),  # above 10 ms, explicit methods are stable at each step of the menu
+    'sigma': ('noise sigma', .01, .5, .01),
+    'dt': ('step (ms)', _DTS),
+    'integrator': ('integrator', _INTEGRATORS)}
+
+def noise() -> interactive:
+    "Explore what an integrator makes of the noise of a leaky unit"
+    return explorer(draw_noise, _NOISE)
+
+# %% ../nbs/16_explore.ipynb #competition
+def competition(
+    inhibition: float = .5, excitation: float = .5,  # of each other, and of itself
+    sigma: float = .15,      # noise of each unit
+    tau: float = 100.,       # ms
+) -> RateNetwork:
+    "Two units that compete, for `PerceptualDecision`: equation (3)"
+    W_rec = excitation*np.eye(2) - inhibition*(1 - np.eye(2))
+    return RateNetwork(LeakyNoiseCell(2, tau, sigma_pre=sigma), W_rec, np.eye(3, 2), np.eye(2),
+                       x0=.7, bias=.5, mask_rec=np.ones((2, 2), bool))
+
+# %% ../nbs/16_explore.ipynb #draw-decision
+_LEVELS = -16., -8., -4., -2., -1., 0., 1., 2., 4., 8., 16.
+
+class Choices(NamedTuple):
+    "What a network did in trials of one coherence, and how often it chose output 1 at all levels"
+    z: Float[np.ndarray, "trials steps 2"]   # outputs
+    chosen: Int[np.ndarray, "trials"]        # 0 or 1
+    levels: Float[np.ndarray, "levels"]      # coherence, per cent
+    share: Float[np.ndarray, "levels"]       # of choices of 1
+
+@partial(jax.jit, static_argnames=('task', 'trials', 'dt'))
+def _decided(net: RateNetwork, levels, duration, *, task: PerceptualDecision, trials: int, dt: float):
+    "Outputs and choices, `[levels, trials]`, of trials with one duration of the stimulus, ms; and their last step"
+    draws, noise = jax.random.split(jax.random.key(_SEED))
+    def trial(key, c): return task(key, dt, coherence=c, stimulus=duration)
+    keys = jax.random.split(draws, (len(levels), trials))
+    each = jax.vmap(lambda keys, c: jax.vmap(trial, (0, None))(keys, c))(keys, levels)
+    z = net.run(each.inputs, dt=dt, key=noise).z
+    return z, task.choice(z, each), each.steps[0, 0]
+
+def draw_decision(
+    net: RateNetwork,            # three inputs, two outputs
+    coherence: float = 4.,       # per cent; above 0 it is evidence for output 1
+    duration: float = 500.,      # of the stimulus, ms
+    sigma: float = .15,          # noise of the units
+    trials: int = 200,           # for each level of coherence
+    law: Callable | None = None,  # coherence -> probability of choosing 1, drawn as a line
+) -> Choices:
+    "Draw the outputs of a network in trials of one coherence, and its choices at all"
+    import matplotlib.pyplot as plt
+    if net.W_in.shape[0] != 3 or net.W_out.shape[1] != 2: raise ValueError(
+        'draw_decision: net must have 3 inputs and 2 outputs, as PerceptualDecision has, '
+        f'got {net.W_in.shape[0]} and {net.W_out.shape[1]}.')
+    task, dt = PerceptualDecision(catch=0.), 10.
+    real('draw_decision: duration (ms)', duration, '', 'from 10 to 1500', lambda x: (x >= 10) & (x <= 1500))
+    net = replace(net, cell=replace(net.cell, sigma_pre=sigma))
+    levels = jnp.asarray((coherence, *_LEVELS))
+    z, chosen, steps = jax.device_get(_decided(net, levels, duration, task=task, trials=trials, dt=dt))
+    z, share = z[:, :, :steps], chosen.mean(1)
+    figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.1), dpi=100, layout='constrained', width_ratios=(1.7, 1, 1.2))
+    _paths(axes[0], z[0], chosen[0], dt, task.fixation, duration)
+    _plane(axes[1], z[0], chosen[0])
+    panel('All coherences', 'coherence (%)', 'share of choice 1', ax=axes[2], ylim=(-.03, 1.03))
+    if law is not None: axes[2].plot(c := np.linspace(-16, 16, 161), [law(x) for x in c], color=GREY, lw=3, alpha=.6)
+    axes[2].plot(_LEVELS, share[1:], 'o', ms=4, color=BLUE); axes[2].plot([coherence], share[:1], 'o', color=ORANGE)
+    return Choices(z[0], chosen[0], np.array(_LEVELS), share[1:])
+
+def _paths(
+    ax, z: Float[np.ndarray, "trials steps 2"], chosen: Int[np.ndarray, "trials"], dt: float, onset: float, duration: float,
+) -> None:
+    "The difference of the outputs in twenty trials, and on average"
+    panel(f'Output 1 was chosen in {chosen.mean():.0%} of the trials', ylabel='output 1 − output 0', ax=ax)
+    ax.axvspan(onset, onset + duration, color=GREY, alpha=.15, lw=0)
+    t, D = dt*np.arange(1, z.shape[1] + 1), np.diff(z)[..., 0]
+    for each, k in zip(D[:20], chosen): ax.plot(t, each, color=(ORANGE, BLUE)[k], lw=.7)
+    ax.plot(t, D.mean(0), color='black', lw=2)
+
+def _plane(ax, z: Float[np.ndarray, "trials steps 2"], chosen: Int[np.ndarray, "trials"]) -> None:
+    "The same trials as paths of both outputs"
+    panel('Both outputs', 'output 0', 'output 1', ax=ax)
+    for each, k in zip(z[:20], chosen): ax.plot(*each.T, color=(ORANGE, BLUE)[k], lw=.5, alpha=.6)
+    ax.plot(*z[:20, -1].T, 'o', ms=3, color='black')
+
+# %% ../nbs/16_explore.ipynb #draw-competition
+def _chooses(coherence: float, duration: float, lam: float, sigma: float, tau: float = 100., dt: float = 10.) -> float:
+    "Equation (4)"
+    task, R, alpha = PerceptualDecision(), 1 + lam*dt/tau, dt/tau
+    m, d, n = (round(t/dt) for t in (duration, task.decision, task.fixation + duration + task.decision))
+    mu = alpha*task.scale*coherence/100*R**d*(R**np.arange(m)).sum()
+    v = 4*alpha*(sigma**2 + task.sigma_in**2)*(R**(2*np.arange(n))).sum()
+    return (1 + math.erf(mu/np.sqrt(2*v)))/2
+
+def draw_competition(
+    coherence: float = 4., duration: float = 500.,   # per cent; of the stimulus, ms
+    inhibition: float = .5, excitation: float = .5,  # of each other, and of itself
+    sigma: float = .15,                              # noise of the units
+) -> Choices:
+    "Draw the decisions of two units that compete"
+    law = partial(_chooses, duration=duration, lam=inhibition + excitation - 1, sigma=sigma)
+    return draw_decision(competition(inhibition, excitation), coherence, duration, sigma, law=law)
+
+# %% ../nbs/16_explore.ipynb #decision
+_TRIAL = {
+    'coherence': ('coherence (%)', -16., 16., 1.),
+    'duration': ('stimulus (ms)', 100., 1500., 100.),
+    'sigma': ('noise sigma', .01, .5, .01)}
+_COMPETITION = {'inhibition': ('inhibition', 0., 1., .05), 'excitation': ('excitation', 0., .9, .05)}
+
+def decision(
+    net: RateNetwork | None = None,  # three inputs and two outputs; None: two units that compete
+) -> interactive:
+    "Explore how a rate network decides which of two inputs is larger"
+    if net is None: return explorer(draw_competition, _TRIAL | _COMPETITION)
+    def draw(coherence=4., duration=500., sigma=.15): return draw_decision(net, coherence, duration, sigma)
+    return explorer(draw, _TRIAL)
+
+# %% ../nbs/16_explore.ipynb #stdp-run
+_REACH = 60  # ms, largest interval between the spikes of a pair
+
+@jax.jit
+def _changed(group: SynapseGroup, start: SynapseState, spikes) -> Float[Array, "pairs"]:
+    "What steps of 1 ms with these spikes do to the weights"
+    return jax.lax.scan(lambda s, x: (group.step(s, x, dt=1.), None), start, spikes)[0].weights - start.weights
+
+def _paired(rule: STDP, traces: tuple[PreTrace, PostTrace], axon: int, dendrite: int, w: float) -> Float[Array, "pairs"]:
+    "Change of a weight by one pair of spikes, for each interval"
+    n, steps = 2*_REACH + 1, 4*_REACH + 2*max(axon, dendrite)
+    group = SynapseGroup(n, n, standard_order([
+        SynapseInit(), DelayInitializer(axon), DelayInitializer(dendrite, destination=True), WeightInitializer(w, kind='one2one'),
+        PreSpikeCatcher(), PostSpikeCatcher(), *traces, rule]))
+    at = np.arange(steps)[:, None]
+    return _changed(group, group.init_state(), (at == np.full(n, _REACH), at == np.arange(n)))
+
+# %% ../nbs/16_explore.ipynb #draw-stdp
+class Window(NamedTuple):
+    "What pairs of spikes do to a weight"
+    interval: Float[np.ndarray, "pairs"]  # receiver after sender, ms
+    change: Float[np.ndarray, "pairs"]    # of the weight
+    area: float                           # sum over the intervals, in ms: its sign says who wins among spikes at random
+
+def draw_stdp(
+    a_plus: float = .01,           # growth of a pair, in the unit of the weight
+    a_minus: float = .005,         # loss
+    tau_plus: float = 17.,         # ms, memory of the sender's spikes
+    tau_minus: float = 34.,        # ms, memory of the receiver's
+    axon: float = 0.,              # ms from the sender to the synapse, whole
+    dendrite: float = 0.,          # ms back from the receiver, whole
+    w: float = .5,                 # weight before the pair
+    bound: str = 'none',           # or 'soft', 'hard', between 0 and 1
+    order: str = 'decay_then_add', # of a trace
+    decay: str = 'exact',          # or 'euler'
+) -> Window:
+    "Draw the window of spike-timing-dependent plasticity, measured and in closed form"
+    axon, dendrite = (count(f'draw_stdp: {name} (ms)', whole_steps(f'draw_stdp: {name} (ms)', ms, 1.), 0)
+                      for name, ms in (('axon', axon), ('dendrite', dendrite)))
+    traces = PreTrace(tau_plus, order=order, decay=decay), PostTrace(tau_minus, order=order, decay=decay)
+    for trace in traces: trace.factor(1.)  # who cannot take steps of 1 ms says so
+    change = np.asarray(_paired(STDP(a_plus, a_minus, positive_bound=bound, negative_bound=bound), traces, axon, dendrite, w))
+    interval = np.arange(-_REACH, _REACH + 1)
+    met = interval + dendrite - axon  # at the synapse
+    up, down = {'none': (1, 1), 'soft': (1 - w, w), 'hard': (w < 1, w > 0)}[bound]
+    smooth = np.where(met >= 0, a_plus*up*np.exp(-abs(met)/tau_plus), -a_minus*down*np.exp(-abs(met)/tau_minus))
+    ax = panel(f'Sum over all intervals: {change.sum():+.3f} ms', 'receiver after sender (ms)', 'change of the weight', size=(6.8, 2.8))
+    for side in (met < 0, met >= 0): ax.plot(interval[side], smooth[side], color=GREY, lw=1)
+    for colour, side in ((BLUE, change >= 0), (ORANGE, change < 0)): ax.plot(interval[side], change[side], '.', ms=4, color=colour)
+    ax.axhline(0, color=GREY, lw=.5); ax.axvline(0, color=GREY, lw=.5)
+    return Window(interval, change, float(change.sum()))
+
+# %% ../nbs/16_explore.ipynb #stdp
+_WINDOW = {
+    'a_plus': ('growth', 0., .02, .001),
+    'a_minus': ('loss', 0., .02, .001),
+    'tau_plus': ('tau_plus (ms)', 2., 50., 1.),
+    'tau_minus': ('tau_minus (ms)', 2., 50., 1.),
+    'axon': ('axon (ms)', 0., 20., 1.),
+    'dendrite': ('dendrite (ms)', 0., 20., 1.),
+    'w': ('weight before', 0., 1., .05),
+    'bound': ('bounds', ('none', 'soft', 'hard')),
+    'order': ('order', ('decay_then_add', 'add_then_decay')),
+    'decay': ('decay', ('exact', 'euler'))}
+
+def stdp() -> interactive:
+    "Explore the window of spike-timing-dependent plasticity, from pairs of spikes"
+    return explorer(draw_stdp, _WINDOW)
