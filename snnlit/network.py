@@ -451,7 +451,7 @@ def _chunk(net, s, constants, courses, *, steps, first, sources, rasters, sample
         x = {**constants, **now, **{n: f(s.t*net.dt) for n, f in sources}}
         s = net.step(s, x)
         return s, ({n: pack_bits(s.cells[n].spike != 0) for n in rasters}, {k.field: observe(s, k) for k in samples})
-    s, (bits, fields) = lax.scan(body, s, courses, length=steps)
+    s, (bits, fields) = lax.scan(body, s, courses, length=steps, unroll=8 if jax.default_backend() == 'gpu' else 1)
     return s, bits, {k.field: fields[k.field][(-first - 1) % k.stride::k.stride] for k in samples}
 
 # %% ../nbs/09_network.ipynb #timing
@@ -661,12 +661,16 @@ def _loop(net, s, inputs, first, steps, chunk, plan, result, progress) -> Result
     return result(state=states[-1], bits=bits, fields=fields, steps=ends[-1],
                   interrupted=interrupted, timing=Timing(*seconds, ends[-1], net.dt))
 
+_ON_GPU = {  # many small kernels: start them all at once, and those of one step side by side
+    'xla_gpu_graph_min_graph_size': 1, 'xla_gpu_command_buffer_scheduling_mode': 'CONCURRENT'}
+
 def _timed(seconds, ready: dict, *args, plan, steps, first):
     "One chunk; adds to the seconds of compiling and of running"
     phase = first % int(np.lcm.reduce([k.stride for k in plan['samples']] or [1]))
     start = perf_counter()
     if (steps, phase) not in ready:
-        ready[steps, phase] = _chunk.lower(*args, steps=steps, first=phase, **plan).compile()
+        options = _ON_GPU if jax.default_backend() == 'gpu' else None
+        ready[steps, phase] = _chunk.lower(*args, steps=steps, first=phase, **plan).compile(options)
     compiled = perf_counter()
     out = jax.block_until_ready(ready[steps, phase](*args))
     seconds[0] += compiled - start

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import jax, jax.numpy as jnp, numpy as np
 from jaxtyping import Array, Float, Int
 from tqdm.auto import tqdm
@@ -20,6 +20,7 @@ from .plot import BLUE, GREY, ORANGE, panel
 from .rate import RateNetwork
 from .tasks import Task, Trial, accuracy
 if TYPE_CHECKING: from optax import GradientTransformation
+else: GradientTransformation = TypeVar('GradientTransformation')  # a name for signatures only
 
 # %% auto #0
 __all__ = ['squared_error', 'loss', 'passed_back', 'omega', 'Score', 'gradients', 'adam', 'TrainState', 'evaluate', 'History',
