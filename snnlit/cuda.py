@@ -8,10 +8,10 @@ import ctypes, re, sys, warnings
 from functools import cache
 from pathlib import Path
 import jax, jax.numpy as jnp, numpy as np
-from jaxtyping import Array, Bool, Float, Int32, UInt32
+from jaxtyping import Array, Bool, Float, Int32, Int64
 
 # %% auto #0
-__all__ = ['EVENT_ADD', 'FINISH', 'fixed_unit', 'nvrtc', 'as_ptx', 'launch', 'fixed_add', 'usable', 'event_form']
+__all__ = ['EVENT_ADD', 'FINISH', 'fixed_unit', 'nvrtc', 'as_ptx', 'launch', 'fixed_add', 'usable', 'event_form', 'fixed_sums']
 
 # %% ../nbs/04e_cuda.ipynb #unit
 def fixed_unit(
@@ -153,3 +153,17 @@ def usable() -> bool:
 def event_form(acc, s, indices, indptr, weight) -> bool:
     "Whether `fixed_add` can take these arguments"
     return s.dtype == bool and acc.dtype == weight.dtype == jnp.float32 and indices.size > 0 and usable()
+
+# %% ../nbs/04e_cuda.ipynb #law
+def fixed_sums(
+    s: Bool[np.ndarray, "*batch n"],                        # who fired
+    indices: Int32[Array, "nnz"], indptr: Int32[Array, "n+1"],  # the list of synapses
+    weight: Float[np.ndarray, "#nnz"], m: int,              # weights; receivers
+) -> Int64[np.ndarray, "*batch m"]:
+    "What the kernel has to find, in units, by NumPy"
+    unit, target = float(fixed_unit(jnp.asarray(weight), len(indices))), np.asarray(indices)
+    sender = np.repeat(np.arange(s.shape[-1]), np.diff(np.asarray(indptr)))
+    multiples = np.broadcast_to(np.rint(weight.astype(float)/unit).astype(np.int64), len(target))
+    sums = np.zeros((*s.shape[:-1], m), np.int64)
+    for member in np.ndindex(s.shape[:-1]): np.add.at(sums[member], target[s[member][sender]], multiples[s[member][sender]])
+    return sums

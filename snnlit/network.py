@@ -194,10 +194,10 @@ def _received(net: Network, s: NetworkState, lines: dict, rings: dict, handed: M
     "Point 2: the states of all synapses and pathways, with the spikes that are due in this step"
     synapses, pathways = list(s.synapses), []
     for p, own in zip(net.pathways, s.pathways):
-        if own.group is None: values, own = _ahead(p, own, _due(lines, p, s, rings, handed), net.dt)
         if own.group is not None: add, own = _sent(p, own, net.dt)
-        elif own.due is None: add = partial(p.comm.add, x=values)
-        else: add, own = _taken(p, own, values, s.t)
+        else:
+            values, own = _ahead(p, own, _due(lines, p, s, rings, handed), net.dt)
+            add, own = (partial(p.comm.add, x=values), own) if own.due is None else _taken(p, own, values, s.t)
         y = net.synapses[p.synapse]
         before = synapses[p.synapse] if y.merged else y.syn.decay(synapses[p.synapse], net.dt)
         synapses[p.synapse] = y.syn.receive(before, add)

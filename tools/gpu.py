@@ -9,19 +9,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import jax, jax.numpy as jnp, numpy as np
 from snnlit import coba, simulate
 from snnlit.connect import FixedProb
-from snnlit.cuda import fixed_unit
+from snnlit.cuda import fixed_sums, fixed_unit
 from snnlit.event import event_add
 
 CASES = [(1000, 1500, .1, (), False), (3000, 2000, .02, (3,), False), (1000, 1500, .1, (2, 2), True), (5000, 20, .5, (), False), (7, 3, .5, (), False)]
-
-
-def on_host(acc, s, conn, w) -> np.ndarray:
-    "The sums in fixed point"
-    unit = float(fixed_unit(jnp.asarray(w), conn.nnz))
-    q, src, dst = np.rint(w.astype(float)/unit).astype(np.int64)*np.ones(conn.nnz, np.int64), np.asarray(conn.sources()), np.asarray(conn.indices)
-    total = np.zeros(acc.shape, np.int64)
-    for member in np.ndindex(s.shape[:-1]): np.add.at(total[member], dst[s[member][src]], q[s[member][src]])
-    return acc + total.astype(np.float32)*np.float32(unit)
 
 
 def check(n: int, m: int, prob: float, batch: tuple[int, ...], one: bool) -> None:
@@ -30,7 +21,9 @@ def check(n: int, m: int, prob: float, batch: tuple[int, ...], one: bool) -> Non
     w, s = rng.normal(size=1 if one else conn.nnz).astype(np.float32), rng.random((*batch, n)) < .1
     acc = rng.normal(size=(*batch, m)).astype(np.float32)
     first, second = (np.asarray(jax.jit(event_add)(acc, s, conn.indices, conn.indptr, w)) for _ in range(2))
-    assert (first == second).all() and (first == on_host(acc, s, conn, w)).all(), (n, m, prob, batch, one)
+    unit = np.float32(fixed_unit(jnp.asarray(w), conn.nnz))
+    law = acc + fixed_sums(s, conn.indices, conn.indptr, w, m).astype(np.float32)*unit
+    assert (first == second).all() and (first == law).all(), (n, m, prob, batch, one)
 
 
 def per_step(n: int) -> str:
