@@ -12,7 +12,7 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 import jax, jax.numpy as jnp, numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Int32, Int64, Shaped, UInt16, UInt32
-from .core import component, count, fits, settle, static
+from .core import check_memory, component, count, fits, settle, static
 if TYPE_CHECKING: from scipy.sparse import csr_array
 else: csr_array = TypeVar('csr_array')  # a name for signatures; scipy itself waits for `to_scipy`
 
@@ -483,6 +483,7 @@ class FixedProb:
         if (expected := self.prob*num_pre*num_post) >= 2**31:
             raise ValueError('FixedProb: a CSR holds at most 2**31 - 1 synapses, and about '
                              f'{expected:.3g} are expected. Use a just-in-time layer, which stores none.')
+        check_memory('FixedProb: a list of synapses', (int(expected),), 4, 'Use a just-in-time layer, which stores none.')
         step = max(1, 2**16*len(self.table)//num_post)  # about 65,536 streams at a time
         blocks = [range(k, min(k + step, num_pre)) for k in range(0, num_pre, step)]
         post, degrees = map(np.concatenate, zip(*(self.targets(rows, num_pre, num_post) for rows in blocks)))

@@ -4,25 +4,27 @@
 
 # %% ../nbs/00_core.ipynb #imports
 from __future__ import annotations
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import partial
-from math import floor, isfinite
+from math import floor, isfinite, prod
 from typing import Protocol, dataclass_transform, runtime_checkable
 import jax, jax.numpy as jnp, numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 # %% auto #0
 __all__ = ['static', 'error_of', 'describe', 'component', 'settle', 'same', 'decay', 'relax', 'phi', 'whole_steps', 'delay_steps',
-           'held_steps', 'real', 'positive', 'number', 'fits', 'count', 'as_key', 'Cell', 'Layer', 'put', 'citation']
+           'held_steps', 'real', 'positive', 'number', 'fits', 'count', 'memory_size', 'check_memory', 'as_key', 'Cell',
+           'Layer', 'put', 'citation']
 
 # %% ../nbs/00_core.ipynb #error-of
 def error_of(
-    f: Callable[[], object],  # something that should raise `TypeError` or `ValueError`
+    f: Callable[[], object],  # something that should raise `TypeError`, `ValueError` or `MemoryError`
 ) -> str:                     # the error as a reader of the traceback sees it
     "The error that `f()` raises, as text"
     try: f()
-    except (TypeError, ValueError) as error: return f'{type(error).__name__}: {error}'
+    except (TypeError, ValueError, MemoryError) as error: return f'{type(error).__name__}: {error}'
     raise AssertionError('expected an error, and none was raised')
 
 # %% ../nbs/00_core.ipynb #describe-code
@@ -193,6 +195,23 @@ def count(
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
         raise ValueError(f'{name} must be a whole number of at least {least}, got {value!r}.')
     return int(value)
+
+# %% ../nbs/00_core.ipynb #memory
+def memory_size() -> int:
+    "Bytes of memory of the device that JAX takes by default; of the machine, on a CPU"
+    limit = (jax.local_devices()[0].memory_stats() or {}).get('bytes_limit')
+    if limit or not hasattr(os, 'sysconf'): return limit or 2**63
+    return os.sysconf('SC_PAGE_SIZE')*os.sysconf('SC_PHYS_PAGES')
+
+def check_memory(
+    name: str,               # whose and what, such as `Delayed: a ring`
+    shape: tuple[int, ...],  # of the array
+    itemsize: int,           # bytes of one number
+    hint: str = '',          # the likely fix
+) -> None:
+    "`MemoryError` if an array cannot fit the device"
+    need, there = prod(shape)*itemsize, memory_size()
+    if need > there: raise MemoryError(f'{name} of shape {tuple(shape)} needs {need:,} bytes, and the device has {there:,}. {hint}'.rstrip())
 
 # %% ../nbs/00_core.ipynb #as-key
 def as_key(

@@ -8,54 +8,85 @@ import ctypes, re, sys, warnings
 from functools import cache
 from pathlib import Path
 import jax, jax.numpy as jnp, numpy as np
-from jaxtyping import Array, Bool, Float, Int32, Int64
+from jaxtyping import Array, Bool, Float, Int32, Int64, Shaped, UInt32
+from .ring import fixed_unit
 
 # %% auto #0
-__all__ = ['EVENT_ADD', 'FINISH', 'fixed_unit', 'nvrtc', 'as_ptx', 'launch', 'fixed_add', 'usable', 'event_form', 'fixed_sums']
+__all__ = ['HEAD', 'DELIVER', 'FINISH', 'INT32', 'INT64', 'nvrtc', 'as_ptx', 'launch', 'with_numbers', 'delivered', 'fixed_add',
+           'finished', 'ring_fixed', 'driver_version', 'usable', 'event_form', 'ring_form', 'fixed_sums']
 
-# %% ../nbs/04e_cuda.ipynb #unit
-def fixed_unit(
-    weight: Float[Array, "*#nnz"],  # one weight, or one per synapse
-    terms: int,                     # most terms that one sum can have
-) -> Float[Array, ""]:
-    "Equation (2): the unit in which 64-bit integers hold any sum of the weights; NaN if a weight is not finite"
-    top = jnp.abs(weight).max(initial=0)
-    exponent = jnp.frexp(top)[1] + terms.bit_length() - 62
-    return jnp.where(jnp.isfinite(top), jnp.ldexp(jnp.ones_like(top), jnp.clip(exponent, -100, 100)), jnp.nan)
-
-# %% ../nbs/04e_cuda.ipynb #text
-EVENT_ADD = r"""
+# %% ../nbs/04e_cuda.ipynb #head
+HEAD = r"""
 typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
 typedef unsigned long long u64;
 #define SEGMENT 1024   // senders per block
-#define CHUNK 128      // synapses of a row that a warp takes at a time
 
 // who of this block's senders fired; returns how many
 __device__ __forceinline__ int who_fired(const u8* spikes, int* list, int* count) {
   if (threadIdx.x == 0) *count = 0;
   __syncthreads();
-  for (int i = threadIdx.x; i < SEGMENT; i += blockDim.x) {
+  for (int i = 4*threadIdx.x; i < SEGMENT; i += 4*blockDim.x) {
     long long row = (long long)blockIdx.x*SEGMENT + i;
-    if (row < ROWS && spikes[row]) list[atomicAdd(count, 1)] = i;
+    u32 four = 0;   // spikes, a byte each
+    if (row + 3 < ROWS) four = *(const u32*)(spikes + row);
+    else for (int q = 0; q < 4 && row + q < ROWS; q++) four |= (u32)spikes[row + q] << 8*q;
+    for (int q = 0; four; q++, four >>= 8)
+      if (four & 255) list[atomicAdd(count, 1)] = i + q;
   }
   __syncthreads();
   return *count;
 }
 
+// a weight in whole units, of which there are `scale` in 1; a weight that is whole already
+__device__ __forceinline__ SUM in_units(float weight, float scale) { return (SUM)ROUND(weight*scale); }
+__device__ __forceinline__ SUM in_units(int weight, float scale) { return (SUM)weight; }
+
+// zeros in the slot of the present step, which nothing adds to; all threads of all blocks share the work
+__device__ __forceinline__ void clear(SUM* sums, int now) {
+  long long step = (long long)gridDim.x*gridDim.y*blockDim.x;
+  long long me = ((long long)blockIdx.y*gridDim.x + blockIdx.x)*blockDim.x + threadIdx.x;
+  #pragma unroll 1
+  for (long long i = me; i < (long long)(ROWS/SENDERS)*RECEIVERS; i += step)
+    sums[(i/RECEIVERS*SLOTS + now)*RECEIVERS + i%RECEIVERS] = 0;
+}
+"""
+
+# %% ../nbs/04e_cuda.ipynb #text
+DELIVER = HEAD + r"""
+#define CHUNK 128      // synapses of a row that a warp takes at a time
+
 // sums, in units, of the weights of all synapses whose sender fired
-extern "C" __global__ void event_add(const u8* spikes, const int* indices, const int* indptr, const float* weight,
-                                     const float* unit, const u64* before, u64* sums) {
+extern "C" __global__ void deliver(const u8* spikes, const int* __restrict__ indices, const int* __restrict__ indptr,
+                                   const WEIGHT* __restrict__ weight, const WAIT* __restrict__ delay, const int* head,
+                                   const float* unit, const SUM* before, SUM* sums) {
   __shared__ int list[SEGMENT];
   __shared__ int count;
+  int now = (head[0]%SLOTS + SLOTS)%SLOTS;
+  float scale = 1/unit[0];   // exact, as the unit is a power of two, or exact enough for a count
+  if (SLOTS > 1) clear(sums, now);
   int fired = who_fired(spikes, list, &count), warp = threadIdx.x/32, lane = threadIdx.x%32;
-  float scale = 1/unit[0];
-  for (int k = warp; k < fired; k += blockDim.x/32) {
+  for (int k = warp/SHARE; k < fired; k += blockDim.x/32/SHARE) {
     long long row = (long long)blockIdx.x*SEGMENT + list[k];
     int sender = row%SENDERS, begin = indptr[sender], end = indptr[sender + 1];
-    u64* mine = sums + row/SENDERS*RECEIVERS;   // the member of the batch
-    for (int e = begin + blockIdx.y*CHUNK; e < end; e += gridDim.y*CHUNK)
-      for (int q = e + lane; q < e + CHUNK && q < end; q += 32)
-        atomicAdd(mine + indices[q], (u64)__float2ll_rn(weight[ONE_WEIGHT ? 0 : q]*scale));
+    SUM* mine = sums + row/SENDERS*SLOTS*RECEIVERS;   // the member of the batch
+    for (int e = begin + (blockIdx.y*SHARE + warp%SHARE)*CHUNK + lane; e < end; e += gridDim.y*SHARE*CHUNK) {
+      int target[CHUNK/32];
+      SUM term[CHUNK/32];
+      #pragma unroll
+      for (int q = 0; q < CHUNK/32; q++) {            // read it all first: memory is far away
+        int here = e + 32*q;
+        target[q] = -1;
+        if (here >= end) continue;
+        int slot = now + delay[ONE_DELAY ? 0 : here];
+        target[q] = (slot < SLOTS ? slot : slot - SLOTS)*RECEIVERS + indices[here];
+        term[q] = in_units(weight[ONE_WEIGHT ? 0 : here], scale);
+      }
+      #pragma unroll
+      for (int q = 0; q < CHUNK/32; q++)
+        if (target[q] >= 0) atomicAdd(mine + target[q], term[q]);
+    }
   }
 }
 """
@@ -98,8 +129,8 @@ def as_ptx(
     library, program = nvrtc(), ctypes.c_void_p()
     library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b'snnlit.cu', 0, None, None)
     try:
-        options = (ctypes.c_char_p*1)(f'--gpu-architecture={arch}'.encode())
-        if library.nvrtcCompileProgram(program, 1, options): raise RuntimeError(_text(library, program, 'ProgramLog'))
+        options = (ctypes.c_char_p*2)(f'--gpu-architecture={arch}'.encode(), b'--fmad=false')  # product and sum are rounded each
+        if library.nvrtcCompileProgram(program, 2, options): raise RuntimeError(_text(library, program, 'ProgramLog'))
         return re.sub(r'(?m)^\.version .*$', f'.version {version}', _text(library, program, 'PTX'))
     finally: library.nvrtcDestroyProgram(ctypes.byref(program))
 
@@ -118,33 +149,59 @@ def launch(
     return call(*args, name=name, kernel_type='ptx', kernel_data=as_ptx(text), shared_mem_bytes=np.int32(0),
                 **{k: np.int32(v) for k, v in numbers.items()})
 
-def _with(text: str, **numbers: int) -> str:
-    "The text, with numbers in front"
+def with_numbers(text: str, **numbers) -> str:
+    "The text, with numbers and types in front"
     return ''.join(f'#define {k} {v}\n' for k, v in numbers.items()) + text
 
+INT32 = dict(SUM='int', ROUND='__float2int_rn')   # sums in a ring
+INT64 = dict(SUM='u64', ROUND='__float2ll_rn')    # sums that become floats at once
+
+def delivered(sums, s, indices, indptr, weight, delay, head, unit, m: int, slots: int, kind: dict[str, str]):
+    "The sums, in place, with the weights of all synapses whose sender fired"
+    n, fan_out = s.shape[-1], -(-indices.size//s.shape[-1])
+    share = min(8, 1 << (fan_out//256).bit_length())  # warps to a row of synapses
+    numbers = dict(SENDERS=n, ROWS=s.size, RECEIVERS=m, SLOTS=slots, SHARE=share, ONE_WEIGHT=int(weight.size == 1), ONE_DELAY=int(delay.size == 1),
+                   WAIT={1: 'u8', 2: 'u16'}[delay.dtype.itemsize], WEIGHT='int' if weight.dtype == jnp.int32 else 'float', **kind)
+    grid = -(-s.size//1024), min(-(-fan_out//(128*share)), 8)
+    args = s, indices, indptr, weight, delay, head.reshape(1), unit.reshape(1), sums
+    return launch(with_numbers(DELIVER, **numbers), 'deliver', jax.ShapeDtypeStruct(sums.shape, sums.dtype), args, grid, {7: 0})
+
 def fixed_add(
-    acc: Float[Array, "*batch m"],                # accumulator, float32
+    acc: Shaped[Array, "*batch m"],               # accumulator, float32 or int32
     s: Bool[Array, "*batch n"],                   # who fired
     indices: Int32[Array, "nnz"], indptr: Int32[Array, "n+1"],  # the list of synapses
-    weight: Float[Array, "#nnz"],                 # one weight, or one per synapse
-) -> Float[Array, "*batch m"]:
-    "Equation (1) in fixed point, on the GPU: the same bits in every run"
-    n, m, nnz = s.shape[-1], acc.shape[-1], indices.size
-    numbers = dict(SENDERS=n, ROWS=s.size, RECEIVERS=m, ONE_WEIGHT=int(weight.size == 1))
-    unit = fixed_unit(weight, nnz).reshape(1)
-    sums = jax.ShapeDtypeStruct((acc.size, 2), jnp.uint32)  # 64 bits each
-    grid = -(-s.size//1024), min(max(nnz//n//512, 1), 16)
-    sums = launch(_with(EVENT_ADD, **numbers), 'event_add', sums,
-                  (s, indices, indptr, weight, unit, jnp.zeros(sums.shape, sums.dtype)), grid, {5: 0})
+    weight: Shaped[Array, "#nnz"],                # one weight, or one per synapse; of the same type
+) -> Shaped[Array, "*batch m"]:
+    "Equation (1) in whole numbers, on the GPU: the same bits in every run"
+    rest, m = (s, indices, indptr, weight, jnp.zeros(1, jnp.uint8), jnp.zeros(1, jnp.int32)), acc.shape[-1]
+    if acc.dtype == jnp.int32: return delivered(acc, *rest, jnp.ones(1), m, 1, INT32)
+    unit = fixed_unit(weight, indices.size, 62).reshape(1)
+    return finished(acc, delivered(jnp.zeros((acc.size, 2), jnp.uint32), *rest, unit, m, 1, INT64), unit)  # two words for 64 bits
+
+def finished(acc: Float[Array, "*batch m"], sums: UInt32[Array, "size 2"], unit: Float[Array, "1"]) -> Float[Array, "*batch m"]:
+    "`acc + unit*sums`"
     whole = jax.ShapeDtypeStruct(acc.shape, acc.dtype)
-    return launch(_with(FINISH, SIZE=acc.size), 'finish', whole, (acc, sums, unit), (-(-acc.size//256), 1))
+    return launch(with_numbers(FINISH, SIZE=acc.size), 'finish', whole, (acc, sums, unit), (-(-acc.size//256), 1))
+
+def ring_fixed(ring, s, indices, indptr, weight, delay, head, unit):
+    "The spikes of step `head` sent into a ring of `int32`; arguments as in `ring.ring_reference`"
+    slots, m = ring.shape[-2:]
+    return delivered(ring, s, indices, indptr, weight, delay, head, unit, m, slots, INT32)
 
 # %% ../nbs/04e_cuda.ipynb #which
+def driver_version() -> int:
+    "The newest CUDA that the driver knows, as 1000 times its number; 0 without a driver"
+    version = ctypes.c_int(0)
+    try: ctypes.CDLL('libcuda.so.1').cuDriverGetVersion(ctypes.byref(version))
+    except OSError: return 0
+    return version.value
+
 @cache
 def usable() -> bool:
-    "Whether kernels can be compiled here; if not, one warning says why"
+    "Whether kernels can be compiled, and run, here; if not, one warning says why"
     try:
         nvrtc()
+        if 0 < (found := driver_version()) < 10_000: raise ImportError(f'the driver knows CUDA {found/1000:g}, and PTX 6.3 needs 10')
         return True
     except ImportError as error:
         warnings.warn(f'snnlit: no native GPU kernel ({error}). The portable form runs, which computes the same, more slowly.', stacklevel=3)
@@ -152,7 +209,11 @@ def usable() -> bool:
 
 def event_form(acc, s, indices, indptr, weight) -> bool:
     "Whether `fixed_add` can take these arguments"
-    return s.dtype == bool and acc.dtype == weight.dtype == jnp.float32 and indices.size > 0 and usable()
+    return s.dtype == bool and acc.dtype == weight.dtype and acc.dtype in (jnp.float32, jnp.int32) and indices.size > 0 and usable()
+
+def ring_form(ring, s, indices, indptr, weight, delay, head, unit) -> bool:
+    "Whether `ring_fixed` can take these arguments"
+    return s.dtype == bool and ring.dtype == jnp.int32 and indices.size > 0 and ring.shape[-2]*ring.shape[-1] < 2**31 and usable()
 
 # %% ../nbs/04e_cuda.ipynb #law
 def fixed_sums(
@@ -161,7 +222,7 @@ def fixed_sums(
     weight: Float[np.ndarray, "#nnz"], m: int,              # weights; receivers
 ) -> Int64[np.ndarray, "*batch m"]:
     "What the kernel has to find, in units, by NumPy"
-    unit, target = float(fixed_unit(jnp.asarray(weight), len(indices))), np.asarray(indices)
+    unit, target = float(fixed_unit(jnp.asarray(weight), len(indices), 62)), np.asarray(indices)
     sender = np.repeat(np.arange(s.shape[-1]), np.diff(np.asarray(indptr)))
     multiples = np.broadcast_to(np.rint(weight.astype(float)/unit).astype(np.int64), len(target))
     sums = np.zeros((*s.shape[:-1], m), np.int64)

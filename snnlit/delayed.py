@@ -6,16 +6,17 @@
 from __future__ import annotations
 from dataclasses import replace
 import jax, jax.numpy as jnp, numpy as np
+from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Int, Int64, Shaped, UInt
-from .connect import CSR
-from .core import component, count, settle, static
+from .connect import CSR, flag
+from .core import check_memory, component, count, settle, static
 from .initialize import not_negative
 from .justintime import LEVELS, JustInTime, delay_of, grow_later, quantiles
 from .layers import CSRLinear, EventCSRLinear, check_input
-from .ring import as_delay, ring_add, ring_take
+from .ring import as_delay, fixed_unit, ring_add, ring_due
 
 # %% auto #0
-__all__ = ['uniform_delays', 'normal_delays', 'Delayed', 'replace_layer']
+__all__ = ['uniform_delays', 'normal_delays', 'Ring', 'most_inputs', 'Delayed', 'replace_layer']
 
 # %% ../nbs/05c_delayed.ipynb #laws
 def uniform_delays(
@@ -35,15 +36,30 @@ def normal_delays(
     mean, std = (float(not_negative(f'normal_delays: {name} (steps)', x)) for name, x in (('mean', mean), ('std', std)))
     return np.maximum(np.rint(mean + std*quantiles('normal')).astype(int), least)
 
+# %% ../nbs/05c_delayed.ipynb #fan-in
+@component
+class Ring:
+    "Drive on its way: what is due in step `t` is in slot `t % slots`"
+    sums: Shaped[Array, "*batch slots post"]          # floats, or `int32`
+    unit: Float[Array, "*batch 1 1"] | None = None    # of whole numbers
+
+def most_inputs(layer: CSRLinear | EventCSRLinear | JustInTime) -> int:
+    "Synapses of the neuron that has the most; of a random pattern a bound, which is passed once in 10**20 neurons"
+    if not isinstance(layer, JustInTime): return int(layer.conn.in_degrees().max()) if layer.conn.nnz else 1
+    n, p = layer.num_pre, layer.prob
+    return min(n, int(n*p + 10*np.sqrt(n*p*(1 - p)) + 40))
+
 # %% ../nbs/05c_delayed.ipynb #delayed
 @component
 class Delayed:
     "A layer with a delay at every synapse"
     layer: CSRLinear | EventCSRLinear | JustInTime  # pattern and weights
     delay: UInt[Array, "*#nnz"]                     # steps: one, one per synapse; just in time: one, or 4,096 equally likely ones
-    slots: int = static()                           # steps of the longest
+    slots: int = static()                           # steps of the longest, and one
+    fixed: bool = static()                          # sum the drive of `bool` spikes in whole multiples of a unit?
+    fan_in: int = static()                          # most synapses of a neuron
 
-    def __init__(self, layer: CSRLinear | EventCSRLinear | JustInTime, delay: Int[ArrayLike, "*#nnz"]):
+    def __init__(self, layer: CSRLinear | EventCSRLinear | JustInTime, delay: Int[ArrayLike, "*#nnz"], fixed: bool = True):
         if not isinstance(layer, (CSRLinear, EventCSRLinear, JustInTime)):
             raise TypeError(f'Delayed: layer must be a CSRLinear, an EventCSRLinear or a just-in-time layer, got {type(layer).__name__}. '
                             'Layers with a list can be made one: EventCSRLinear(layer.to_csr(), layer.csr_weight()).')
@@ -56,7 +72,8 @@ class Delayed:
         if delay.shape not in ((), (1,), (size,)):
             raise ValueError(f'Delayed: delay must be one number, or {size:,} of them, '
                              f'{"equally likely" if jit else "one per synapse"}, got shape {delay.shape}.')
-        settle(self, layer=layer, delay=delay.reshape(-1).astype(jnp.uint16) if jit else delay, slots=longest)
+        settle(self, layer=layer, delay=delay.reshape(-1).astype(jnp.uint16) if jit else delay, slots=longest + 1,
+               fixed=flag('Delayed: fixed', fixed), fan_in=most_inputs(layer))
 
     @property
     def num_pre(self) -> int: return self.layer.num_pre
@@ -72,28 +89,40 @@ class Delayed:
         "Memory of pattern, weights and delays; the ring is `slots*num_post` numbers for each member of a batch"
         return self.layer.nbytes + self.delay.nbytes
 
-    def init_ring(self, batch: tuple[int, ...] = ()) -> Float[Array, "*batch slots post"]:
+    def init_ring(
+        self, batch: tuple[int, ...] = (),
+        dtype: jnp.dtype = bool,            # of the spikes
+    ) -> Ring:
         "A ring with nothing on its way"
-        return jnp.zeros((*batch, self.slots, self.num_post), self.dtype)
+        shape, fixed = (*batch, self.slots, self.num_post), self.fixed and dtype == bool and self.dtype == jnp.float32
+        check_memory('Delayed.init_ring: a ring', shape, 4 if fixed else self.dtype.itemsize, 'Shorten the longest delays, or split the batch.')
+        if not fixed: return Ring(jnp.zeros(shape, self.dtype))
+        weight = self.layer.values() if isinstance(self.layer, JustInTime) else self.layer.weight
+        unit = fixed_unit(lax.stop_gradient(weight), self.fan_in)
+        return Ring(jnp.zeros(shape, jnp.int32), jnp.full((*batch, 1, 1), unit))
 
     def send(
-        self, ring: Float[Array, "*batch slots post"], x: Shaped[ArrayLike, "*batch pre"],
+        self, ring: Ring, x: Shaped[ArrayLike, "*batch pre"],
         t: Int[ArrayLike, ""],  # the step in which they fired
-    ) -> Float[Array, "*batch slots post"]:
-        "The ring with the drive of the spikes, or values, `x`; in place where JAX allows"
-        if ring.shape[-2] != self.slots:
-            raise ValueError(f'Delayed: ring must have {self.slots} slots, one for each step of the longest delay, got shape {ring.shape}.')
-        x, layer = check_input(self.layer, ring[..., 0, :], x), self.layer
-        if isinstance(layer, JustInTime):
-            return grow_later(ring, x, layer.values(), self.delay, t, layer.pattern, form=layer.form)
-        conn = layer.conn
-        return ring_add(ring, x, conn.indices, conn.indptr, layer.weight, self.delay, t, form=getattr(layer, 'form', 'auto'))
+    ) -> Ring:
+        "The ring, without what was due in step `t`, with the drive of the spikes, or values, `x`; in place where JAX allows"
+        sums, layer = ring.sums, self.layer
+        if sums.shape[-2] != self.slots:
+            raise ValueError(f'Delayed: ring must have {self.slots} slots, one more than the longest delay has steps, got shape {sums.shape}.')
+        x = check_input(layer, jnp.zeros(sums[..., 0, :].shape, self.dtype), x)
+        if ring.unit is not None and x.dtype != bool: raise TypeError(
+            f'Delayed.send: a ring for bool spikes cannot take {x.dtype.name}. Make one that can: init_ring(batch, dtype={x.dtype.name!r}).')
+        unit, form = None if ring.unit is None else ring.unit.ravel()[0], getattr(layer, 'form', 'auto')
+        if isinstance(layer, JustInTime): sums = grow_later(sums, x, layer.values(), self.delay, t, layer.pattern, unit, form=form)
+        else: sums = ring_add(sums, x, layer.conn.indices, layer.conn.indptr, layer.weight, self.delay, t, unit, form=form)
+        return replace(ring, sums=sums)
 
     def take(
-        self, acc: Float[Array, "*batch post"], ring: Float[Array, "*batch slots post"], t: Int[ArrayLike, ""],
-    ) -> tuple[Float[Array, "*batch post"], Float[Array, "*batch slots post"]]:
-        "The accumulator with what is due in step `t`, and the ring without it"
-        return ring_take(acc, ring, t, form=getattr(self.layer, 'form', 'auto'))
+        self, acc: Float[Array, "*batch post"], ring: Ring, t: Int[ArrayLike, ""],
+    ) -> Float[Array, "*batch post"]:
+        "The accumulator with what is due in step `t`"
+        due = ring_due(ring.sums, t)
+        return acc + (due if ring.unit is None else due.astype(ring.unit.dtype)*ring.unit[..., 0])
 
     def to_csr(self) -> CSR: return self.layer.to_csr()
     def csr_weight(self) -> Float[Array, "*#nnz"]: return self.layer.csr_weight()

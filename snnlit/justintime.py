@@ -14,15 +14,16 @@ from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Int32, Shaped, UInt16, UInt32
 from .connect import CSR, FixedProb, check_prob, check_seed, dense_rows, draw, flag, guide_table, spread, streams, thumbnail
 from .core import component, count, describe, number, settle, static
-from .event import FORMS, kernel_target, leading, one_call, sum_of_parts
+from .event import FORMS, kernel_target, leading, moves, one_call, sum_of_parts
 from .initialize import not_negative, ordered
 from .layers import Weighted, check_input, no_integers
+from .ring import cleared, fixed_unit, multiples, rounded
 
 # %% auto #0
 __all__ = ['LEVELS', 'KINDS', 'grow_add_p', 'quantiles', 'stretched', 'begins', 'pair_draws', 'weight_place', 'delay_of',
-           'grown_rows', 'block_sum', 'grow_reference', 'grow_portable', 'grow_cpu', 'pattern_tables', 'grow_add',
-           'grow_later', 'JustInTime', 'JitFPHomoLinear', 'JitFPUniformLinear', 'JitFPNormalLinear',
-           'EventJitFPHomoLinear', 'EventJitFPUniformLinear', 'EventJitFPNormalLinear']
+           'grown_rows', 'block_sum', 'past_cleared', 'grow_reference', 'grow_portable', 'grow_cpu', 'grow_gpu',
+           'pattern_tables', 'grow_add', 'grow_later', 'JustInTime', 'JitFPHomoLinear', 'JitFPUniformLinear',
+           'JitFPNormalLinear', 'EventJitFPHomoLinear', 'EventJitFPUniformLinear', 'EventJitFPNormalLinear']
 
 # %% ../nbs/05b_justintime.ipynb #quantiles
 LEVELS = 4096  # values that a weight can have
@@ -87,13 +88,20 @@ def block_sum(acc, a, b, mask, q, out):
     W = jnp.where(mask, b[0] if b.size == 1 else b[q], 0)
     return acc + product(a, W if out == 'post' else W.T)
 
+def past_cleared(acc, head, out, m, slots):
+    "A ring without what was due in step `head`; anything else as it is"
+    if out != 'post' or slots == 1: return acc
+    return cleared(acc.reshape(*acc.shape[:-1], slots, m), head).reshape(acc.shape)
+
 def grow_reference(acc, a, b, table, guide, keys, delays, head, *, out, n, m, slots):
     "Equation (2) with the whole matrix: to check the other forms against"
+    acc = past_cleared(acc, head, out, m, slots)
     return block_sum(acc, a, b, *grown_rows(table, keys, delays, head, jnp.arange(n), m, slots), out)
 
 # %% ../nbs/05b_justintime.ipynb #portable
 def grow_portable(acc, a, b, table, guide, keys, delays, head, *, out, n, m, slots):
     "Equation (2), block by block; arguments as in `grow_reference`"
+    acc = past_cleared(acc, head, out, m, slots)
     size = min(n, max(1, 2**20//(m*slots)))
     blocks = -(-n//size)
     def padded(x): return jnp.pad(x, [(0, 0)]*(x.ndim - 1) + [(0, blocks*size - n)])
@@ -122,7 +130,19 @@ def grow_cpu(acc, a, b, table, guide, keys, delays, head, *, out, n, m, slots):
     if name is None: return grow_portable(acc, a, b, table, guide, keys, delays, head, out=out, n=n, m=m, slots=slots)
     same_place = jax.ShapeDtypeStruct(acc.shape, acc.dtype)
     return jax.ffi.ffi_call(name, same_place, input_output_aliases={0: 0})(
-        acc, a, b, table, guide, jnp.pad(keys, (0, 7 - keys.size)), delays, head, jnp.array([n, m, slots], jnp.int32))
+        past_cleared(acc, head, out, m, slots), a, b, table, guide, jnp.pad(keys, (0, 7 - keys.size)), delays, head,
+        jnp.array([n, m, slots], jnp.int32))
+
+def grow_gpu(acc, a, b, *rest, out, n, m, slots):
+    "Equation (2) by the CUDA kernel, for spikes that are `bool`; arguments as in `grow_reference`"
+    from snnlit.cuda import finished, usable
+    from snnlit.cuda_rows import grow_sums
+    whole, sizes = acc.dtype == jnp.int32, dict(m=m, slots=slots)
+    if out != 'post' or a.dtype != bool or not (whole or acc.dtype == jnp.float32 and slots == 1) or not usable():
+        return grow_portable(acc, a, b, *rest, out=out, n=n, **sizes)
+    if whole: return grow_sums(acc, a, b, *rest, jnp.float32(1), **sizes, clear=slots > 1)
+    unit = fixed_unit(b, n, 62)
+    return finished(acc, grow_sums(jnp.zeros((*acc.shape, 2), jnp.uint32), a, b, *rest, unit, **sizes), unit.reshape(1))
 
 def _lower(*args, form, fast=grow_portable, **sizes):
     return {'auto': fast, 'portable': grow_portable, 'reference': grow_reference}[form](*args, **sizes)
@@ -131,13 +151,18 @@ _eager = partial(jax.jit, static_argnames=('form', 'out', 'n', 'm', 'slots'))(la
 grow_add_p.def_impl(lambda *args, **kw: _eager(*args, **kw))
 grow_add_p.def_abstract_eval(lambda acc, *rest, **kw: acc)
 mlir.register_lowering(grow_add_p, mlir.lower_fun(_lower, multiple_results=False))
-mlir.register_lowering(grow_add_p, mlir.lower_fun(partial(_lower, fast=grow_cpu), multiple_results=False), platform='cpu')
+for platform, fast in (('cpu', grow_cpu), ('cuda', grow_gpu)):
+    mlir.register_lowering(grow_add_p, mlir.lower_fun(partial(_lower, fast=fast), multiple_results=False), platform)
 
 # %% ../nbs/05b_justintime.ipynb #rules
 def _derivative(wanted, aval, known, rest, kw):
     "The sum named `wanted`, from the two others: the cotangent of what was returned, and the argument that is known"
     pair = [known[kind] for kind in KINDS if kind != wanted]
     return grow_add_p.bind(jnp.zeros(aval.shape, aval.dtype), *pair, *rest, **kw | {'out': wanted})
+
+def _jvp(primals, tangents, out, m, slots, **kw):
+    if moves(tangents[0]): tangents = past_cleared(tangents[0], primals[-1], out, m, slots), *tangents[1:]
+    return sum_of_parts(grow_add_p, 1, 2)(primals, tangents, out=out, m=m, slots=slots, **kw)
 
 def _transpose(cotangent, acc, a, b, *rest, out, **kw):
     first, second = (kind for kind in KINDS if kind != out)
@@ -148,7 +173,8 @@ def _transpose(cotangent, acc, a, b, *rest, out, **kw):
         return (*zeros, *nothing)
     known = {first: a, second: b, out: cotangent}
     found = {kind: _derivative(kind, aval, known, rest, kw) for kind, aval in need.items()}
-    return (cotangent if ad.is_undefined_primal(acc) else None, found.get(first), found.get(second), *nothing)
+    back = past_cleared(cotangent, rest[-1], out, kw['m'], kw['slots']) if ad.is_undefined_primal(acc) else None
+    return (back, found.get(first), found.get(second), *nothing)
 
 def _batch(args, axes, **kw):
     if kw['out'] != 'values': return one_call(grow_add_p)(args, axes, **kw)
@@ -156,7 +182,7 @@ def _batch(args, axes, **kw):
     each = tuple(leading(x, axis, size) for x, axis in zip(args, axes))
     return lax.map(lambda x: grow_add_p.bind(*x, **kw), each), 0
 
-ad.primitive_jvps[grow_add_p], ad.primitive_transposes[grow_add_p] = sum_of_parts(grow_add_p, 1, 2), _transpose
+ad.primitive_jvps[grow_add_p], ad.primitive_transposes[grow_add_p] = _jvp, _transpose
 batching.primitive_batchers[grow_add_p] = _batch
 
 # %% ../nbs/05b_justintime.ipynb #grow-add
@@ -178,7 +204,8 @@ def _check_sum(acc, a, b, num_pre: int, num_post: int, out: str) -> None:
     if given['values'].shape not in ((1,), (LEVELS,)):
         raise ValueError(f'grow_add: values must have the shape (1,) or ({LEVELS},), got {given["values"].shape}.')
     odd = [x.dtype.name for kind, x in given.items() if x.dtype != acc.dtype and not (kind == 'pre' and x.dtype == bool)]
-    if odd or acc.dtype not in (jnp.float32, jnp.float64):
+    fixed = acc.dtype == jnp.int32 and out == 'post' and a.dtype == bool  # sums of whole multiples
+    if odd or not (fixed or acc.dtype in (jnp.float32, jnp.float64)):
         raise TypeError(f'grow_add: all arguments must be float32, or all float64, and spikes may be bool, '
                         f'got {acc.dtype.name} and {", ".join(odd) or "no other"}.')
 
@@ -203,12 +230,14 @@ def grow_later(
     ring: Float[Array, "*batch slots post"],  # future input: what is due in step t is in slot t % slots
     s: Shaped[Array, "*batch pre"],           # spikes of step `head`
     values: Float[Array, "#4096"],            # of weights
-    delays: UInt16[Array, "#4096"],           # from 1 to `slots` steps: not looked at
+    delays: UInt16[Array, "#4096"],           # from 1 to `slots - 1` steps: not looked at
     head: Int[ArrayLike, ""],
     pattern: FixedProb,
+    unit: Float[ArrayLike, ""] | None = None,  # of an `int32` ring: values are rounded to multiples of it
     *, form: str = 'auto',                    # or 'portable', or 'reference'; all compute the same
 ) -> Float[Array, "*batch slots post"]:
-    "The ring with the drive of spikes `s` in the slots of the steps in which it is due; in place where JAX allows"
+    "The ring, its slot of step `head` cleared, with the drive of spikes `s` where it is due; in place where JAX allows"
+    if unit is not None: values = multiples(rounded(values), unit, ring)
     if delays.dtype != jnp.uint16 or delays.shape not in ((1,), (LEVELS,)):
         raise ValueError(f'grow_later: delays must be uint16 of shape (1,) or ({LEVELS},), got {delays.dtype} of {delays.shape}.')
     if form not in FORMS: raise ValueError(f'grow_later: form must be one of {", ".join(FORMS)}, got {form!r}.')

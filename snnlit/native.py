@@ -10,12 +10,12 @@ import jax
 from llvmlite import ir
 from numba import carray, cfunc, njit, types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
 # %% auto #0
 __all__ = ['load64', 'load32', 'store32', 'pointer', 'prefetch', 'argument', 'result', 'dimension', 'last', 'size', 'flat',
            'introduced', 'register', 'fetch', 'listed', 'deliver', 'make_handler', 'event_target', 'deliver_later',
-           'make_ring_handler', 'ring_target', 'take', 'make_take_handler', 'take_target', 'pack', 'pack_target']
+           'make_ring_handler', 'ring_target', 'pack', 'pack_target']
 
 # %% ../nbs/03d_native.ipynb #raw-memory
 def _at(b, address, bits): return b.inttoptr(address, ir.IntType(bits).as_pointer())
@@ -176,72 +176,54 @@ def event_target(spike, value) -> str:
     return name
 
 # %% ../nbs/03d_native.ipynb #ring
+def _multiple(w, scale, like): ...
+
+@overload(_multiple, inline='always')
+def _rounded(w, scale, like):
+    "The function that puts a weight into the type of the sums"
+    if isinstance(like.dtype, types.Integer) and isinstance(w, types.Float): return lambda w, scale, like: np.int32(np.rint(w*scale))
+    return lambda w, scale, like: w
+
 @njit(error_model='numpy')
-def deliver_later(ring, s, indices, indptr, weight, delay, head, slots, m):
-    "`ring[(head + delay) % slots] += s*weight`, row by row, for each member of the batch"
+def deliver_later(ring, s, indices, indptr, weight, delay, head, unit, slots, m):
+    "Clear `ring[head % slots]`; then `ring[(head + delay) % slots] += s*weight`, row by row, for each member of the batch"
     n = indptr.size - 1
-    active = np.empty(n + 1, np.int32)
-    one, wait, now = weight[0] if weight.size else ring.dtype.type(0), np.int64(delay[0]) if delay.size else 0, np.int64(head) % slots
+    active, scale = np.empty(n + 1, np.int32), weight.dtype.type(1/unit)
+    one, wait, now = weight[0] if weight.size else weight.dtype.type(0), np.int64(delay[0]) if delay.size else 0, np.int64(head) % slots
     for b in range(s.size//n):
         spikes, future = s[b*n:(b + 1)*n], ring[b*slots*m:(b + 1)*slots*m]
+        future[now*m:(now + 1)*m] = 0
         rows = listed(spikes, active)
         for r in range(rows):
             if r + 4 < rows: fetch(indices, weight, indptr[active[r + 4]], indptr[active[r + 4] + 1])
             i = active[r]
-            value = one*spikes[i]
+            value = _multiple(one, scale, ring)*spikes[i]
             for j in range(indptr[i], indptr[i + 1]):
-                if weight.size > 1: value = weight[j]*spikes[i]
+                if weight.size > 1: value = _multiple(weight[j], scale, ring)*spikes[i]
                 if delay.size > 1: wait = np.int64(delay[j])
                 slot = now + wait
                 if slot >= slots: slot -= slots
                 future[np.uint64(slot*m + indices[j])] += value
 
-def make_ring_handler(spike, value, wait):
-    "A compiled handler of `deliver_later` for dtypes of spikes, weights and delays"
+def make_ring_handler(spike, value, wait, total):
+    "A compiled handler of `deliver_later` for dtypes of spikes, weights, delays and sums"
     @cfunc(types.intp(types.intp), cache=True)
     def handler(frame):
         if introduced(frame): return 0
         out = result(frame, 0)
-        ring, s, weight = flat(out, value), flat(argument(frame, 1), spike), flat(argument(frame, 4), value)
+        ring, s, weight = flat(out, total), flat(argument(frame, 1), spike), flat(argument(frame, 4), value)
         indices, indptr = flat(argument(frame, 2), np.int32), flat(argument(frame, 3), np.int32)
-        delay, head = flat(argument(frame, 5), wait), flat(argument(frame, 6), np.int32)
-        deliver_later(ring, s, indices, indptr, weight, delay, head[0], dimension(out, load64(out + 32) - 2), last(out))
+        delay, head, unit = flat(argument(frame, 5), wait), flat(argument(frame, 6), np.int32), flat(argument(frame, 7), np.float32)
+        deliver_later(ring, s, indices, indptr, weight, delay, head[0], unit[0], dimension(out, load64(out + 32) - 2), last(out))
         return 0
     return handler
 
 @lru_cache(maxsize=None)
-def ring_target(spike, value, wait) -> str:
+def ring_target(spike, value, wait, total) -> str:
     "The name under which XLA knows `deliver_later` for these dtypes; compiles it once"
-    dtypes = [np.dtype(each) for each in (spike, value, wait)]
+    dtypes = [np.dtype(each) for each in (spike, value, wait, total)]
     name = '_'.join([_OWNER, 'ring', *(each.name for each in dtypes)])
     register(name, make_ring_handler(*(each.type for each in dtypes)))
-    return name
-
-# %% ../nbs/03d_native.ipynb #take
-@njit(error_model='numpy')
-def take(acc, ring, head, slots, m):
-    "`acc += ring[head % slots]`, and zeros there, for each member of the batch"
-    for b in range(acc.size//m):
-        at = (b*slots + np.int64(head) % slots)*m
-        for j in range(m):
-            acc[b*m + j] += ring[at + j]
-            ring[at + j] = 0
-
-def make_take_handler(value):
-    "A compiled handler of `take` for one dtype"
-    @cfunc(types.intp(types.intp), cache=True)
-    def handler(frame):
-        if introduced(frame): return 0
-        out, head = result(frame, 1), flat(argument(frame, 2), np.int32)
-        take(flat(result(frame, 0), value), flat(out, value), head[0], dimension(out, load64(out + 32) - 2), last(out))
-        return 0
-    return handler
-
-@lru_cache(maxsize=None)
-def take_target(value) -> str:
-    "The name under which XLA knows `take` for this dtype; compiles it once"
-    name = f'{_OWNER}_take_{np.dtype(value).name}'
-    register(name, make_take_handler(np.dtype(value).type))
     return name
 
 # %% ../nbs/03d_native.ipynb #pack-code

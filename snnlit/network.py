@@ -17,7 +17,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, Int32, Shaped
 from tqdm.auto import tqdm
 from .core import (Cell, Layer, as_key, component, count, delay_steps, fits, number, positive, real, same,
                          settle, static, whole_steps)
-from .delayed import Delayed, replace_layer
+from .delayed import Delayed, Ring, replace_layer
 from .event import pack_bits
 from .fuse import fused
 from .justintime import JustInTime
@@ -50,7 +50,7 @@ class PathwayState:
     "What a pathway carries by itself"
     release: object = None  # state of its model of release
     syn: object = None      # state of the senders' synapses
-    due: Float[Array, "*batch slots post"] | None = None  # drive on its way, with delays for each synapse
+    due: Ring | None = None  # drive on its way, with delays for each synapse
     group: object = None    # weights that learn, and all that their rules remember
 
 @component
@@ -205,9 +205,9 @@ def _received(net: Network, s: NetworkState, lines: dict, rings: dict, handed: M
     return synapses, tuple(pathways)
 
 def _taken(p: Pathway, own: PathwayState, values: Array, t: Array) -> tuple[Callable, PathwayState]:
-    "Send off the spikes of the last step, and take what is due in step `t`"
-    drive, due = p.comm.take(jnp.zeros_like(own.due[..., 0, :]), p.comm.send(own.due, values, t - 1), t)
-    return (lambda acc: acc + drive), replace(own, due=due)
+    "Send off the spikes of the last step; the function returned takes what is due in step `t`"
+    ring = p.comm.send(own.due, values, t - 1)
+    return partial(p.comm.take, ring=ring, t=t), replace(own, due=ring)
 
 def _sent(p: Pathway, own: PathwayState, dt: float) -> tuple[Callable, PathwayState]:
     "What a group that learns sends in this step"
@@ -219,10 +219,16 @@ def _taught(p: Pathway, own: PathwayState, cells: Mapping, dt: float) -> Pathway
     if own.group is None: return own
     return replace(own, group=p.comm.learn(own.group, cells[p.pre].spike, cells[p.post].spike, dt=dt))
 
+def _ring(p: Pathway, cells: Mapping, batch: tuple[int, ...]) -> Ring:
+    "An empty ring for what the pathway weighs: spikes, or what has become of them"
+    as_they_are = p.release is None and p.syn is None
+    return p.comm.init_ring(batch, cells[p.pre].spike.dtype if as_they_are else p.comm.dtype)
+
 def _new_pathway(p: Pathway, cells: Mapping, key: Array | None, batch: tuple[int, ...]) -> PathwayState:
     "A pathway with nothing on its way"
     ahead = (None if part is None else part.init_state(batch=batch) for part in (p.release, p.syn))
-    if not isinstance(p.comm, Plastic): return PathwayState(*ahead, p.comm.init_ring(batch) if isinstance(p.comm, Delayed) else None)
+    if isinstance(p.comm, Delayed): return PathwayState(*ahead, _ring(p, cells, batch))
+    if not isinstance(p.comm, Plastic): return PathwayState(*ahead)
     group = p.comm.init_state(key, batch, cells[p.pre].spike.dtype)
     if getattr(group, 'I', None) is None: raise ValueError(
         f'Network: comm of {p.name} must make a current, I, and this {type(p.comm).__name__} makes none. '
@@ -447,11 +453,13 @@ def _chunk(net, s, constants, courses, *, steps, first, sources, rasters, sample
     def observe(s, sample):
         x = _locate(net, s, sample.field)
         return x if sample.neurons is None else x[..., np.array(sample.neurons)]
+    gpu, moving = jax.default_backend() == 'gpu', ('cells', 'synapses', 'rings', 'pathways')
     def body(s, now):
         x = {**constants, **now, **{n: f(s.t*net.dt) for n, f in sources}}
         s = net.step(s, x)
+        if gpu: s = replace(s, **lax.optimization_barrier({f: getattr(s, f) for f in moving}))  # or steps are joined, and rings copied
         return s, ({n: pack_bits(s.cells[n].spike != 0) for n in rasters}, {k.field: observe(s, k) for k in samples})
-    s, (bits, fields) = lax.scan(body, s, courses, length=steps, unroll=8 if jax.default_backend() == 'gpu' else 1)
+    s, (bits, fields) = lax.scan(body, s, courses, length=steps, unroll=8 if gpu else 1)
     return s, bits, {k.field: fields[k.field][(-first - 1) % k.stride::k.stride] for k in samples}
 
 # %% ../nbs/09_network.ipynb #timing
@@ -461,6 +469,7 @@ class Timing(NamedTuple):
     run: float       # the simulation
     steps: int       # how many
     dt: float        # step, ms
+    fetch: float = 0.  # bringing the record to the host, where that was left for the end
 
     @property
     def steps_per_second(self) -> float: return self.steps/self.run
@@ -596,8 +605,10 @@ def simulate(
     if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((net, s, inputs[:2]))):
         out = _chunk(net, s, *inputs[:2], steps=steps, first=first, **plan)
         return result(state=out[0], bits=out[1], fields=out[2], steps=steps)
-    chunk = min(steps, _chunk_size(net, s, rasters, samples) if chunk is None else count('simulate: chunk (steps)', chunk))
-    return _loop(net, s, inputs, first, steps, chunk, plan, result, progress)
+    per_step, gpu = _bytes_per_step(net, s, rasters, samples), jax.default_backend() == 'gpu'
+    most = int(np.clip(2**26/max(per_step, 1), 1, 10_000 if gpu else 1000))
+    chunk = min(steps, most if chunk is None else count('simulate: chunk (steps)', chunk))
+    return _loop(net, s, inputs, first, steps, chunk, plan, result, progress, stay=gpu and steps*per_step < 2**30)
 
 def _first(s: NetworkState, samples) -> int:
     "Steps taken so far, as a number; inside a transformation it may be unknown, and then counts from 0"
@@ -620,10 +631,19 @@ def _start(net, key, state, batch) -> NetworkState:
         raise ValueError('simulate: key and batch belong to a fresh start; the state given has its own.')
     if not isinstance(state, NetworkState):
         raise TypeError(f'simulate: state must be a NetworkState, such as result.state, got {type(state).__name__}.')
+    for p, own in zip(net.pathways, state.pathways): _in_range(p, own)
     ours, given = (_shapes(s) for s in (jax.eval_shape(_fixed(net).init_state, jax.random.key(0)), state))
     if ours != given: raise ValueError(
         f'simulate: state must be one of this network; its parts and those given differ in {sorted(set(ours.items()) ^ set(given.items()))[0][0]}.')
     return state
+
+def _in_range(p: Pathway, own: PathwayState) -> None:
+    "`ValueError` if a weight has outgrown the unit of a ring that was made for others"
+    if own.due is None or own.due.unit is None or not isinstance(p.comm, Delayed): return
+    now = p.comm.init_ring().unit
+    if isinstance(now, jax.core.Tracer) or isinstance(own.due.unit, jax.core.Tracer) or not (now > own.due.unit).any(): return
+    raise ValueError(f'simulate: weights of {p.name} have grown since its ring was made, and sums in fixed point could overflow. '
+                     'Start afresh with key, or sum in floats: Delayed(layer, delay, fixed=False).')
 
 def _shapes(s: NetworkState) -> dict[str, tuple[int, ...]]:
     "The number of neurons of each array of a state; of delay lines, of steps as well"
@@ -632,47 +652,74 @@ def _shapes(s: NetworkState) -> dict[str, tuple[int, ...]]:
     return {**{jax.tree_util.keystr(path, simple=True, separator='.'): x.shape[-1:] for path, x in parts},
             **{f'rings.{n}': (x.shape[0], x.shape[-1]) for n, x in s.rings.items()}}
 
-def _chunk_size(net, s, rasters, samples) -> int:
-    "A thousand steps, or as many as record 64 MiB"
+def _bytes_per_step(net, s, rasters, samples) -> float:
+    "What a step records"
     arrays = [_locate(net, s, k.field) for k in samples]
     kept = [len(k.neurons)/x.shape[-1] if k.neurons else 1 for k, x in zip(samples, arrays)]
-    per_step = sum(s.cells[n].spike.size/8 for n in rasters) + sum(x.nbytes*part for x, part in zip(arrays, kept))
-    return int(np.clip(2**26/max(per_step, 1), 1, 1000))
+    return sum(s.cells[n].spike.size/8 for n in rasters) + sum(x.nbytes*part for x, part in zip(arrays, kept))
 
 # %% ../nbs/09_network.ipynb #loop
-def _loop(net, s, inputs, first, steps, chunk, plan, result, progress) -> Result:
-    "Chunk by chunk, until done or interrupted"
-    done, kept, seconds, ready, interrupted = 0, [], [0., 0.], {}, False
+def _added(done: tuple, end: int, after: NetworkState, out, fetch: Callable) -> tuple:
+    "Steps, the state after them, and the record, with that of a chunk that ends at step `end`"
+    return (end, jax.block_until_ready(after), (*done[2], jax.tree.map(fetch, out))) if end > done[0] else done
+
+def _loop(net, s, inputs, first, steps, chunk, plan, result, progress, stay) -> Result:
+    "Chunk by chunk, until done or interrupted; may records `stay` on the device meanwhile?"
+    start, compiling, ready, sent, flying, interrupted = perf_counter(), 0., {}, 0, [], False
+    outer, net, s = net, *_with_rings(net, s)
+    done, fetch = (0, None, ()), (lambda x: x) if stay else np.asarray  # one tuple, so that Ctrl-C comes before or after a chunk
     look = '{desc}: {percentage:3.0f}% {bar} {n:.0f}/{total:.0f} ms [{elapsed}<{remaining}]'
     with tqdm(total=steps*net.dt, delay=.5, disable=not progress, desc='simulate', bar_format=look) as bar:
         try:
-            while done < steps:
-                n = min(chunk, steps - done)
-                now = {k: x[done:done + n] for k, x in inputs.courses.items()}
-                s, *out = _timed(seconds, ready, net, s, inputs.constants, now, steps=n, first=first + done, plan=plan)
-                kept.append((done + n, s, *jax.tree.map(np.asarray, out)))  # at once: Ctrl-C comes before or after
-                done = kept[-1][0]
-                bar.update(n*net.dt)
+            while done[0] < steps:
+                if sent < steps:
+                    n = min(chunk, steps - sent)
+                    args = net, s, inputs.constants, {k: x[sent:sent + n] for k, x in inputs.courses.items()}
+                    program, seconds = _program(ready, *args, steps=n, first=first + sent, plan=plan)
+                    s, *out = program(*args)
+                    sent, compiling = sent + n, compiling + seconds
+                    flying.append((sent, s, out))
+                if len(flying) > 1 or sent == steps:
+                    bar.update((flying[0][0] - done[0])*net.dt)
+                    done = _added(done, *flying[0], fetch)
+                    del flying[0]
         except KeyboardInterrupt:
-            if not kept: raise
+            for each in flying: done = _added(done, *each, fetch)
+            if not done[0]: raise
             interrupted = True
-    ends, states, *records = zip(*kept)
-    bits, fields = (jax.tree.map(lambda *x: np.concatenate(x), *each) for each in records)
-    return result(state=states[-1], bits=bits, fields=fields, steps=ends[-1],
-                  interrupted=interrupted, timing=Timing(*seconds, ends[-1], net.dt))
+    end = perf_counter()
+    bits, fields = (jax.tree.map(lambda *x: np.concatenate([*map(np.asarray, x)]), *each) for each in zip(*done[2]))
+    timing = Timing(compiling, end - start - compiling, done[0], net.dt, perf_counter() - end)
+    return result(state=_without_rings(outer, done[1]), bits=bits, fields=fields, steps=done[0], interrupted=interrupted, timing=timing)
 
 _ON_GPU = {  # many small kernels: start them all at once, and those of one step side by side
     'xla_gpu_graph_min_graph_size': 1, 'xla_gpu_command_buffer_scheduling_mode': 'CONCURRENT'}
 
-def _timed(seconds, ready: dict, *args, plan, steps, first):
-    "One chunk; adds to the seconds of compiling and of running"
-    phase = first % int(np.lcm.reduce([k.stride for k in plan['samples']] or [1]))
-    start = perf_counter()
-    if (steps, phase) not in ready:
-        options = _ON_GPU if jax.default_backend() == 'gpu' else None
-        ready[steps, phase] = _chunk.lower(*args, steps=steps, first=phase, **plan).compile(options)
-    compiled = perf_counter()
-    out = jax.block_until_ready(ready[steps, phase](*args))
-    seconds[0] += compiled - start
-    seconds[1] += perf_counter() - compiled
-    return out
+def _program(ready: dict, *args, plan, steps, first):
+    "The compiled chunk, and the seconds that it took if it was not there"
+    phase, start = first % int(np.lcm.reduce([k.stride for k in plan['samples']] or [1])), perf_counter()
+    if (steps, phase) in ready: return ready[steps, phase], 0.
+    options = _ON_GPU if jax.default_backend() == 'gpu' else None
+    ready[steps, phase] = _chunk.lower(*args, steps=steps, first=phase, **plan).compile(options)
+    return ready[steps, phase], perf_counter() - start
+
+# %% ../nbs/09_network.ipynb #rings
+def _ringed(p: Pathway, s: NetworkState) -> bool:
+    "Whether what a pathway weighs are `bool` spikes, by a layer that can be `Delayed`"
+    layer = p.comm
+    return (isinstance(layer, (CSRLinear, EventCSRLinear, JustInTime)) and layer.dtype == jnp.float32 and p.pre is not None
+            and layer.transpose is not isinstance(layer, JustInTime) and getattr(layer, 'form', 'auto') == 'auto'
+            and p.release is None and p.syn is None and s.cells[p.pre].spike.dtype == bool)
+
+def _with_rings(net: Network, s: NetworkState) -> tuple[Network, NetworkState]:
+    "On a GPU, the network and its state with rings for all that can have them"
+    if jax.default_backend() != 'gpu': return net, s
+    batch, other = jax.tree.leaves(s.cells)[0].shape[:-1], copy(net)
+    pathways = tuple(replace(p, comm=Delayed(p.comm, 1)) if _ringed(p, s) else p for p in net.pathways)
+    settle(other, pathways=pathways)
+    owns = (own if new is old else replace(own, due=_ring(new, s.cells, batch)) for new, old, own in zip(pathways, net.pathways, s.pathways))
+    return other, replace(s, pathways=tuple(owns))
+
+def _without_rings(net: Network, s: NetworkState) -> NetworkState:
+    "The state as `net` has it"
+    return replace(s, pathways=tuple(own if isinstance(p.comm, Delayed) else replace(own, due=None) for p, own in zip(net.pathways, s.pathways)))

@@ -7,15 +7,47 @@ from __future__ import annotations
 import jax, jax.numpy as jnp, numpy as np
 from functools import partial
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, ArrayLike, Float, Int, Int32, Shaped, UInt
 from . import event
-from .event import FORMS, at_rest, event_gather, event_pairs, kernel_target, moves, one_call, sum_of_parts, walk
+from .event import FORMS, event_gather, event_pairs, kernel_target, moves, one_call, sum_of_parts, walk
 
 # %% auto #0
-__all__ = ['ring_add_p', 'ring_take_p', 'ring_ends', 'through', 'ring_reference', 'ring_portable', 'ring_cpu', 'as_delay',
-           'ring_add', 'take_portable', 'take_cpu', 'ring_take']
+__all__ = ['ring_add_p', 'fixed_unit', 'multiples', 'rounded', 'ring_ends', 'through', 'cleared', 'ring_reference',
+           'ring_portable', 'ring_cpu', 'ring_gpu', 'as_delay', 'ring_add', 'ring_due']
+
+# %% ../nbs/04d_ring.ipynb #fixed
+def fixed_unit(
+    weight: Float[Array, "*#nnz"],  # one weight, or one per synapse
+    terms: int,                     # most terms that one sum can have
+    bits: int = 31,                 # of a sum, without its sign
+) -> Float[Array, ""]:
+    "Equation (3): the unit in which integers hold any sum of the weights; NaN if a weight is not finite"
+    top = jnp.abs(weight).max(initial=0)
+    exponent = jnp.frexp(top)[1] + terms.bit_length() - bits
+    unit = jnp.ldexp(jnp.ones_like(top), jnp.clip(exponent, -100, 100))
+    if weight.size == 1: unit = jnp.where(top == 0, 1, top)
+    return jnp.where(jnp.isfinite(top), unit, jnp.nan)
+
+def multiples(
+    weight: Shaped[Array, "*#nnz"], unit: Float[Array, ""], sums: Shaped[Array, "..."],
+) -> Shaped[Array, "*#nnz"]:
+    "The weights as a sum of this dtype takes them: whole multiples of the unit if it is one of integers"
+    if sums.dtype == weight.dtype or sums.dtype != jnp.int32: return weight
+    return jnp.rint(weight/unit).astype(jnp.int32)
+
+# %% ../nbs/04d_ring.ipynb #rounded
+@jax.custom_jvp
+def rounded(weight: Float[Array, "*#nnz"]) -> Float[Array, "*#nnz"]:
+    "Weights that are going to be rounded: themselves, and `TypeError` for a derivative"
+    return weight
+
+@partial(rounded.defjvp, symbolic_zeros=True)
+def _refuse(primals, tangents):
+    if isinstance(tangents[0], SymbolicZero): return primals[0], tangents[0]
+    raise TypeError('weights that are summed in fixed point have no derivative. Sum in floats: Delayed(layer, delay, fixed=False).')
 
 # %% ../nbs/04d_ring.ipynb #ends
 def ring_ends(
@@ -31,28 +63,39 @@ def through(ring: Shaped[Array, "*batch slots m"]) -> Shaped[Array, "*batch slot
     "The ring with slots and targets as one axis"
     return ring.reshape(*ring.shape[:-2], -1)
 
-def ring_reference(ring, s, indices, indptr, weight, delay, head):
-    "Equation (1) over all synapses: to check the other forms against"
-    ends = ring_ends(ring, indices, delay, head)
-    return event.reference(through(ring), s, ends, indptr, weight).reshape(ring.shape)
+def cleared(ring: Shaped[Array, "*batch slots m"], head: Int32[Array, ""]) -> Shaped[Array, "*batch slots m"]:
+    "The ring with zeros in the slot of step `head`"
+    axis = ring.ndim - 2
+    return lax.dynamic_update_index_in_dim(ring, jnp.zeros_like(ring[..., 0, :]), head % ring.shape[axis], axis)
 
-def ring_portable(ring, s, indices, indptr, weight, delay, head):
+def ring_reference(ring, s, indices, indptr, weight, delay, head, unit):
+    "Equation (1) over all synapses: to check the other forms against"
+    ring, ends = cleared(ring, head), ring_ends(ring, indices, delay, head)
+    return event.reference(through(ring), s, ends, indptr, multiples(weight, unit, ring)).reshape(ring.shape)
+
+def ring_portable(ring, s, indices, indptr, weight, delay, head, unit):
     "Equation (1) over the synapses of active rows, in plain JAX; arguments as in `ring_reference`"
+    ring = cleared(ring, head)
     if not indices.size: return ring
     def end_of(k): return ring_ends(ring, indices[k], delay[0] if delay.size == 1 else delay[k], head)
-    return walk(through(ring), s, end_of, indptr, weight).reshape(ring.shape)
+    return walk(through(ring), s, end_of, indptr, multiples(weight, unit, ring)).reshape(ring.shape)
 
 # %% ../nbs/04d_ring.ipynb #primitive
 ring_add_p = Primitive('ring_add')
 
-def ring_cpu(ring, s, indices, indptr, weight, delay, head):
+def ring_cpu(ring, s, indices, indptr, weight, delay, head, unit):
     "Equation (1) by the compiled loop, in place; arguments as in `ring_reference`"
     from snnlit.native import ring_target
-    name = kernel_target(ring_target, s.dtype, ring.dtype, delay.dtype)
-    if name is None: return ring_portable(ring, s, indices, indptr, weight, delay, head)
+    name = kernel_target(ring_target, s.dtype, weight.dtype, delay.dtype, ring.dtype)
+    if name is None: return ring_portable(ring, s, indices, indptr, weight, delay, head, unit)
     same_place = jax.ShapeDtypeStruct(ring.shape, ring.dtype)
     return jax.ffi.ffi_call(name, same_place, input_output_aliases={0: 0})(
-        ring, s, indices, indptr, weight, delay, head)
+        ring, s, indices, indptr, weight, delay, head, unit)
+
+def ring_gpu(*args):
+    "Equation (1) by the CUDA kernel, for sums of integers; arguments as in `ring_reference`"
+    from snnlit.cuda import ring_form, ring_fixed
+    return ring_fixed(*args) if ring_form(*args) else ring_portable(*args)
 
 def _lower(*args, form, fast=ring_portable):
     return {'auto': fast, 'portable': ring_portable, 'reference': ring_reference}[form](*args)
@@ -61,20 +104,24 @@ _eager = partial(jax.jit, static_argnames='form')(lambda *args, form: ring_add_p
 ring_add_p.def_impl(lambda *args, form: _eager(*args, form=form))
 ring_add_p.def_abstract_eval(lambda ring, *rest, form: ring)
 mlir.register_lowering(ring_add_p, mlir.lower_fun(_lower, multiple_results=False))
-mlir.register_lowering(ring_add_p, mlir.lower_fun(partial(_lower, fast=ring_cpu), multiple_results=False), platform='cpu')
+for platform, fast in (('cpu', ring_cpu), ('cuda', ring_gpu)):
+    mlir.register_lowering(ring_add_p, mlir.lower_fun(partial(_lower, fast=fast), multiple_results=False), platform)
 
-def _transpose(cotangent, ring, s, indices, indptr, weight, delay, head, *, form):
+def _jvp(primals, tangents, **params):
+    if moves(tangents[0]): tangents = cleared(tangents[0], primals[6]), *tangents[1:]
+    return sum_of_parts(ring_add_p, 1, 4)(primals, tangents, **params)
+
+def _transpose(cotangent, ring, s, indices, indptr, weight, delay, head, unit, *, form):
     need = [ad.is_undefined_primal(x) for x in (ring, s, weight)]
     if type(cotangent) is ad.Zero:
         zero = [ad.Zero(x.aval) if n else None for x, n in zip((ring, s, weight), need)]
-        return zero[0], zero[1], None, None, zero[2], None, None
+        return zero[0], zero[1], None, None, zero[2], None, None, None
     ends, x = ring_ends(cotangent, indices, delay, head), through(cotangent)
-    return (cotangent if need[0] else None,
+    return (cleared(cotangent, head) if need[0] else None,
             event_gather(x, ends, indptr, weight) if need[1] else None, None, None,
-            event_pairs(x, s, ends, indptr, weight.aval.shape == (1,)) if need[2] else None, None, None)
+            event_pairs(x, s, ends, indptr, weight.aval.shape == (1,)) if need[2] else None, None, None, None)
 
-ad.primitive_jvps[ring_add_p] = sum_of_parts(ring_add_p, 1, 4)
-ad.primitive_transposes[ring_add_p] = _transpose
+ad.primitive_jvps[ring_add_p], ad.primitive_transposes[ring_add_p] = _jvp, _transpose
 batching.primitive_batchers[ring_add_p] = one_call(ring_add_p)
 
 # %% ../nbs/04d_ring.ipynb #check-delay
@@ -102,70 +149,30 @@ def ring_add(
     indices: Int32[Array, "nnz"],           # target of each synapse, in CSR order
     indptr: Int32[Array, "n+1"],            # where each row starts
     weight: Shaped[Array, "*#nnz"],         # one weight, or one per synapse
-    delay: UInt[Array, "*#nnz"],            # one delay, or one per synapse, from 1 to `slots` steps: not looked at
+    delay: UInt[Array, "*#nnz"],            # one delay, or one per synapse, from 1 to `slots - 1` steps: not looked at
     head: Int[ArrayLike, ""],               # the step in which the spikes were sent
+    unit: Float[ArrayLike, ""] | None = None,  # of an `int32` ring with float weights: equation (2)
     *, form: str = 'auto',                  # or 'portable', or 'reference'; all compute the same
 ) -> Shaped[Array, "*batch slots m"]:
-    "The ring with the drive of spikes `s` in the slots of the steps in which it is due; in place where JAX allows"
+    "The ring, its slot of step `head` cleared, with the drive of spikes `s` where it is due; in place where JAX allows"
     if form not in FORMS: raise ValueError(f'ring_add: form must be one of {", ".join(FORMS)}, got {form!r}.')
     if ring.ndim < 2: raise ValueError(f'ring_add: ring must have axes (..., slots, post neurons), got shape {ring.shape}.')
     weight, delay = (x.reshape(1) if x.ndim == 0 else x for x in (weight, delay))
     if delay.dtype not in (jnp.uint8, jnp.uint16) or delay.shape not in ((1,), indices.shape):
         raise ValueError(f'ring_add: delay must be uint8 or uint16, one or one per synapse {indices.shape}, '
                          f'got {delay.dtype} of {delay.shape}. `as_delay` makes and checks them.')
-    slot = jax.ShapeDtypeStruct((*ring.shape[:-2], ring.shape[-1]), ring.dtype)
+    if unit is not None and (ring.dtype, s.dtype, weight.dtype) != (jnp.int32, bool, jnp.float32): raise TypeError(
+        f'ring_add: a unit goes with bool spikes, float32 weights and an int32 ring, got {s.dtype}, {weight.dtype} and {ring.dtype}.')
+    slot = jax.ShapeDtypeStruct((*ring.shape[:-2], ring.shape[-1]), ring.dtype if unit is None else weight.dtype)
     event.check_call('ring_add', slot, s, indices, indptr, weight)
-    return ring_add_p.bind(ring, s, indices, indptr, weight, delay, jnp.asarray(head, jnp.int32), form=form)
+    if unit is not None: weight = rounded(weight)
+    unit = jnp.asarray(1. if unit is None else unit, jnp.float32)
+    return ring_add_p.bind(ring, s, indices, indptr, weight, delay, jnp.asarray(head, jnp.int32), unit, form=form)
 
 # %% ../nbs/04d_ring.ipynb #due
-ring_take_p = Primitive('ring_take')
-ring_take_p.multiple_results = True
-
-def take_portable(acc, ring, head):
-    "The accumulator with the slot of step `head`, and the ring with zeros there"
-    axis, slot = ring.ndim - 2, head % ring.shape[-2]
-    taken = lax.dynamic_index_in_dim(ring, slot, axis, keepdims=False)
-    return [acc + taken, lax.dynamic_update_index_in_dim(ring, jnp.zeros_like(taken), slot, axis)]
-
-def take_cpu(acc, ring, head):
-    "The same in place"
-    from snnlit.native import take_target
-    name = kernel_target(take_target, ring.dtype)
-    if name is None: return take_portable(acc, ring, head)
-    same_places = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (acc, ring)]
-    return jax.ffi.ffi_call(name, same_places, input_output_aliases={0: 0, 1: 1})(acc, ring, head)
-
-def _take_lower(*args, form, fast=take_portable): return (fast if form == 'auto' else take_portable)(*args)
-
-def _take_jvp(primals, tangents, *, form):
-    out = ring_take_p.bind(*primals, form=form)
-    if not any(map(moves, tangents[:2])): return out, [at_rest(x) for x in out]
-    d = [t if moves(t) else jnp.zeros_like(x) for x, t in zip(primals[:2], tangents)]
-    return out, ring_take_p.bind(*d, primals[2], form=form)
-
-def _take_transpose(cotangents, acc, ring, head, *, form):
-    shapes = [x.aval if ad.is_undefined_primal(x) else x for x in (acc, ring)]
-    d_acc, d_ring = (jnp.zeros(x.shape, x.dtype) if type(d) is ad.Zero else d for d, x in zip(cotangents, shapes))
-    back = lax.dynamic_update_index_in_dim(d_ring, d_acc, head % d_ring.shape[-2], d_ring.ndim - 2)
-    return d_acc if ad.is_undefined_primal(acc) else None, back if ad.is_undefined_primal(ring) else None, None
-
-_take_eager = partial(jax.jit, static_argnames='form')(lambda *args, form: ring_take_p.bind(*args, form=form))
-ring_take_p.def_impl(lambda *args, form: _take_eager(*args, form=form))
-ring_take_p.def_abstract_eval(lambda acc, ring, head, form: [acc, ring])
-mlir.register_lowering(ring_take_p, mlir.lower_fun(_take_lower, multiple_results=True))
-mlir.register_lowering(ring_take_p, mlir.lower_fun(partial(_take_lower, fast=take_cpu), multiple_results=True), platform='cpu')
-ad.primitive_jvps[ring_take_p], ad.primitive_transposes[ring_take_p] = _take_jvp, _take_transpose
-batching.primitive_batchers[ring_take_p] = one_call(ring_take_p)
-
-def ring_take(
-    acc: Shaped[Array, "*batch m"], ring: Shaped[Array, "*batch slots m"],
-    t: Int[ArrayLike, ""],  # the step in which it is taken
-    *, form: str = 'auto',  # or 'portable', or 'reference'
-) -> tuple[Shaped[Array, "*batch m"], Shaped[Array, "*batch slots m"]]:
-    "The accumulator with what is due in step `t`, and the ring without it; in place where JAX allows"
-    if form not in FORMS: raise ValueError(f'ring_take: form must be one of {", ".join(FORMS)}, got {form!r}.')
-    if ring.ndim < 2 or acc.dtype != ring.dtype or acc.shape != ring[..., 0, :].shape:
-        raise ValueError(f'ring_take: for a ring (..., slots, post neurons) the accumulator is (..., post neurons) of its dtype, '
-                         f'got {ring.dtype} of {ring.shape} and {acc.dtype} of {acc.shape}.')
-    acc, ring = ring_take_p.bind(acc, ring, jnp.asarray(t, jnp.int32), form=form)
-    return acc, ring
+def ring_due(
+    ring: Shaped[Array, "*batch slots m"],
+    t: Int[ArrayLike, ""],  # a step
+) -> Shaped[Array, "*batch m"]:
+    "What is due in step `t`, in units"
+    return lax.dynamic_index_in_dim(ring, t % ring.shape[-2], ring.ndim - 2, keepdims=False)

@@ -11,6 +11,7 @@ import pytest
 
 from snnlit import cuda
 from snnlit.connect import CSR, FixedProb
+from snnlit.ring import ring_add
 
 HERE = Path(__file__).parent
 needs_compiler = pytest.mark.skipif(shutil.which('g++') is None, reason='no g++ to compile the emulated kernels')
@@ -28,28 +29,56 @@ def built(folder, text, calls, **numbers):
     return ctypes.CDLL(str(folder/'kernels.so'))
 
 
-RUN = r'''
-extern "C" void run(const u8* s, const int* indices, const int* indptr, const float* w, const float* unit, u64* sums, unsigned across,
-                    unsigned down, unsigned threads) {
-  launch(across, down, threads, [=] { event_add(s, indices, indptr, w, unit, sums, sums); });
-}'''
+def launcher(weight, wait, total):
+    "C++ that calls `deliver` for types of weights, delays and sums"
+    return f'''
+extern "C" void run(const u8* s, const int* indices, const int* indptr, const {weight}* w, const {wait}* delay, const int* head,
+                    const float* unit, {total}* sums, unsigned across, unsigned down, unsigned threads) {{
+  launch(across, down, threads, [=] {{ deliver(s, indices, indptr, w, delay, head, unit, sums, sums); }});
+}}'''
+
+
+def emulated(folder, sums, s, conn, w, delay, head, unit, slots, kind, down, share):
+    "`cuda.delivered`, by the emulator"
+    types = dict(weight='int' if w.dtype == np.int32 else 'float', wait={1: 'u8', 2: 'u16'}[delay.itemsize])
+    library = built(folder, cuda.DELIVER, launcher(**types, total=kind['SUM']), SENDERS=s.shape[-1], ROWS=s.size, RECEIVERS=conn.num_post, SLOTS=slots,
+                    SHARE=share, ONE_WEIGHT=int(w.size == 1), ONE_DELAY=int(delay.size == 1), WEIGHT=types['weight'], WAIT=types['wait'], **kind)
+    parts = [np.ascontiguousarray(x) for x in (s, np.asarray(conn.indices), np.asarray(conn.indptr), w, delay, np.array([head], np.int32),
+                                               np.array([unit], np.float32))]
+    library.run(*map(pointer, parts), pointer(sums), -(-s.size//1024), down, 64)
+    return sums
 
 
 @needs_compiler
-@pytest.mark.parametrize('n, m, prob, batch, one, down', [
-    (1003, 57, .3, (), False, 1), (1003, 57, .3, (), False, 3), (2100, 31, .05, (), True, 2), (700, 40, .2, (2, 2), False, 1),
-    (5, 900, .7, (3,), False, 4), (1, 1, 1., (), True, 1)])
-def test_event_add(tmp_path, n, m, prob, batch, one, down):
+@pytest.mark.parametrize('n, m, prob, batch, one, down, share', [
+    (1003, 57, .3, (), False, 1, 1), (1003, 57, .3, (), False, 3, 2), (2100, 31, .05, (), True, 2, 1), (700, 40, .2, (2, 2), False, 1, 2),
+    (5, 900, .7, (3,), False, 4, 1), (1, 1, 1., (), True, 1, 1)])
+def test_event_add(tmp_path, n, m, prob, batch, one, down, share):
     "Rows longer than a warp takes at once, segments that end early, batches that cross segments, one weight and many"
     conn, rng = FixedProb(prob, seed=2)(n, m), np.random.default_rng(n)
     w, s = rng.normal(size=1 if one else conn.nnz).astype(np.float32), rng.random((*batch, n)) < .1
     s[..., -1] = True
-    unit = np.asarray(cuda.fixed_unit(jnp.array(w), conn.nnz)).reshape(1)
-    library = built(tmp_path, cuda.EVENT_ADD, RUN, SENDERS=n, ROWS=s.size, RECEIVERS=m, ONE_WEIGHT=int(one))
-    sums = np.zeros((*batch, m), np.int64)
-    parts = [np.ascontiguousarray(x) for x in (s, np.asarray(conn.indices), np.asarray(conn.indptr), w, unit)]
-    library.run(*map(pointer, parts), pointer(sums), -(-s.size//1024), down, 64)
+    unit, none = float(cuda.fixed_unit(jnp.array(w), conn.nnz, 62)), np.zeros(1, np.uint8)
+    sums = emulated(tmp_path, np.zeros((*batch, m), np.int64), s, conn, w, none, 0, unit, 1, cuda.INT64, down, share)
     np.testing.assert_array_equal(sums, cuda.fixed_sums(s, conn.indices, conn.indptr, w, m))
+
+
+@needs_compiler
+@pytest.mark.parametrize('n, m, prob, batch, one_weight, one_delay, whole, slots, head', [
+    (1003, 57, .3, (), False, False, False, 9, 0), (1003, 57, .3, (), True, False, False, 300, 10**6), (700, 40, .2, (2, 2), False, True, False, 2, -1),
+    (5, 900, .7, (3,), False, False, True, 4, 7), (2100, 31, .05, (), True, True, True, 2, 3)])
+def test_ring_add(tmp_path, n, m, prob, batch, one_weight, one_delay, whole, slots, head):
+    "The same integers as the operator finds on a CPU, in all slots, with what was there before; the slot of the step is cleared"
+    conn, rng = FixedProb(prob, seed=3)(n, m), np.random.default_rng(n)
+    size = 1 if one_weight else conn.nnz
+    w = rng.integers(-2**30, 2**30, size).astype(np.int32)//conn.nnz if whole else rng.normal(size=size).astype(np.float32)
+    delay = rng.integers(1, slots, 1 if one_delay else conn.nnz).astype(np.uint16 if slots > 255 else np.uint8)
+    s, ring = rng.random((*batch, n)) < .1, rng.integers(-99, 99, (*batch, slots, m)).astype(np.int32)
+    unit = 1. if whole else float(cuda.fixed_unit(jnp.array(w), conn.nnz))
+    want = np.asarray(ring_add(jnp.array(ring), s, conn.indices, conn.indptr, jnp.array(w), jnp.array(delay), head, None if whole else unit))
+    got = emulated(tmp_path, ring.copy(), s, conn, w, delay, head, unit, slots, cuda.INT32, 2, 2)
+    np.testing.assert_array_equal(got, want)
+    assert not got[..., head % slots, :].any() and (got != ring).any()
 
 
 @needs_compiler
@@ -64,10 +93,11 @@ def test_finish(tmp_path):
 
 def test_no_sum_can_overflow():
     "Even where every synapse has the largest weight and all meet in one neuron"
-    for terms in (1, 80, 10**6, 2**31 - 1):
-        for top in (1e-30, .3, 1., 1.5, 3e30):
-            unit = np.float64(cuda.fixed_unit(jnp.full(3, top, jnp.float32), terms))
-            assert terms*np.rint(np.float64(np.float32(top))/unit) <= 2**62
+    for bits in (31, 62):
+        for terms in (1, 80, 10**6, 2**31 - 1):
+            for top in (1e-15, .3, 1., 1.5, 3e15):
+                unit = np.float64(cuda.fixed_unit(jnp.full(3, top, jnp.float32), terms, bits))
+                assert terms*np.rint(np.float64(np.float32(top))/unit) < 2**bits
 
 
 def test_where_it_runs(monkeypatch):
@@ -77,6 +107,7 @@ def test_where_it_runs(monkeypatch):
     monkeypatch.setattr(cuda, 'usable', lambda: True)
     assert cuda.event_form(*args)
     assert not cuda.event_form(args[0], jnp.ones(3), *args[2:])
+    assert cuda.event_form(jnp.zeros(3, jnp.int32), *args[1:4], jnp.ones(3, jnp.int32))
     with jax.enable_x64(True): assert not cuda.event_form(jnp.zeros(3, float), *args[1:])
     monkeypatch.undo()
     def missing(): raise ImportError('NVRTC is not installed')
@@ -84,4 +115,8 @@ def test_where_it_runs(monkeypatch):
     cuda.usable.cache_clear()
     with pytest.warns(UserWarning, match='no native GPU kernel'): assert not cuda.usable()
     assert not cuda.usable()  # and silence thereafter
+    cuda.usable.cache_clear()
+    monkeypatch.setattr(cuda, 'nvrtc', lambda: None)
+    monkeypatch.setattr(cuda, 'driver_version', lambda: 9020)
+    with pytest.warns(UserWarning, match='the driver knows CUDA 9.02'): assert not cuda.usable()
     cuda.usable.cache_clear()

@@ -1,47 +1,209 @@
-"""On a machine with an NVIDIA GPU: the sums of the event-driven product against integers added on the host, and the time of a step.
+"""On a machine with an NVIDIA GPU: integers against those of the CPU, the time of a step, and where it goes.
 
-usage: python tools/gpu.py
+usage: python tools/gpu.py [--out FILE.json] [--only PART ...]
 """
-import sys
+import hashlib, json, platform, shlex, sys, tempfile, time
+from argparse import ArgumentParser
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import jax, jax.numpy as jnp, numpy as np
-from snnlit import coba, simulate
+from jax import lax
+from snnlit import coba, network, simulate
 from snnlit.connect import FixedProb
-from snnlit.cuda import fixed_sums, fixed_unit
+from snnlit.cuda import driver_version, fixed_sums
+from snnlit.delayed import Delayed, normal_delays
 from snnlit.event import event_add
+from snnlit.initialize import Normal
+from snnlit.justintime import JitFPHomoLinear, JitFPNormalLinear
+from snnlit.layers import EventCSRLinear
+from snnlit.microcircuit import microcircuit
+from snnlit.network import Network
+from snnlit.neurons import LifRef
+from snnlit.projections import FullProjAlignPostMg
+from snnlit.ring import fixed_unit, ring_add
+from snnlit.synapses import COBA, Expon
 
-CASES = [(1000, 1500, .1, (), False), (3000, 2000, .02, (3,), False), (1000, 1500, .1, (2, 2), True), (5000, 20, .5, (), False), (7, 3, .5, (), False)]
+
+def both(f, *args):
+    "`f` on the GPU, twice, and on the CPU, from the same numbers"
+    args = [np.asarray(x) for x in args]
+    found = [np.asarray(f(*map(jnp.asarray, args))) for _ in range(2)]
+    with jax.default_device(jax.devices('cpu')[0]): return *found, np.asarray(f(*map(jnp.asarray, args)))
 
 
-def check(n: int, m: int, prob: float, batch: tuple[int, ...], one: bool) -> None:
-    "Two runs, bit for bit, and the law"
+def agree(f, *args) -> bool:
+    "Two runs on the GPU, and one on the CPU, to the last bit"
+    first, second, cpu = both(f, *args)
+    return bool((first == second).all() and (first == cpu).all())
+
+
+def event(n: int, m: int, prob: float, batch: tuple[int, ...], whole: bool) -> bool:
+    "The product without delays: whole numbers against the CPU's, floats against the law"
+    rng, conn = np.random.default_rng(0), FixedProb(prob, seed=1)(n, m)
+    s, acc = rng.random((*batch, n)) < .1, rng.integers(-99, 99, (*batch, m))
+    if whole: return agree(event_add, acc.astype(np.int32), s, conn.indices, conn.indptr, np.arange(conn.nnz, dtype=np.int32))
+    w, acc = rng.normal(size=conn.nnz).astype(np.float32), acc.astype(np.float32)
+    first, second, _ = both(event_add, acc, s, conn.indices, conn.indptr, w)
+    unit = np.float32(fixed_unit(jnp.asarray(w), conn.nnz, 62))
+    law = acc + fixed_sums(s, conn.indices, conn.indptr, w, m).astype(np.float32)*unit
+    return bool((first == second).all() and (first == law).all())
+
+
+def ring(n: int, m: int, prob: float, batch: tuple[int, ...], slots: int, one: bool) -> bool:
+    "The product with delays"
     rng, conn = np.random.default_rng(0), FixedProb(prob, seed=1)(n, m)
     w, s = rng.normal(size=1 if one else conn.nnz).astype(np.float32), rng.random((*batch, n)) < .1
-    acc = rng.normal(size=(*batch, m)).astype(np.float32)
-    first, second = (np.asarray(jax.jit(event_add)(acc, s, conn.indices, conn.indptr, w)) for _ in range(2))
-    unit = np.float32(fixed_unit(jnp.asarray(w), conn.nnz))
-    law = acc + fixed_sums(s, conn.indices, conn.indptr, w, m).astype(np.float32)*unit
-    assert (first == second).all() and (first == law).all(), (n, m, prob, batch, one)
+    delay = rng.integers(1, slots, conn.nnz).astype(np.uint16 if slots > 255 else np.uint8)
+    sums, unit = rng.integers(-99, 99, (*batch, slots, m)).astype(np.int32), np.float32(fixed_unit(jnp.asarray(w), n))
+    return agree(lambda *args: ring_add(*args[:-1], 7, args[-1]), sums, s, conn.indices, conn.indptr, w, delay, unit)
 
 
-def per_step(n: int) -> str:
-    "Rate, and microseconds per step, of a second after the first tenth"
-    net = coba(n)
-    start = simulate(net, 100., key=jax.random.key(0), input=20., progress=False)
-    result = simulate(net, 1000., state=start.state, input=20., progress=False)
-    return f"{n:>9,} neurons: E {result.rate('E').mean():.2f} Hz, {1e6*result.timing.run/result.timing.steps:.1f} us per step"
+def grown(n: int, m: int, prob: float, normal: bool, delays, batch: tuple[int, ...]) -> bool:
+    "Matrices made just in time; and, to the last bit, the list of the same matrix"
+    def sent(x):
+        layer = JitFPNormalLinear(n, m, prob, 1., .2, seed=3) if normal else JitFPHomoLinear(n, m, prob, .6, seed=3)
+        layer = Delayed(layer, delays)
+        return layer.send(layer.init_ring(batch), x, 7).sums
+    return agree(sent, np.random.default_rng(0).random((*batch, n)) < .1)
+
+
+def one_matrix() -> dict:
+    "SHA-256 of the integers that arrive from one matrix: just in time and stored, on CPU and GPU"
+    def arriving(stored):
+        layer = JitFPHomoLinear(3000, 2000, .1, .6, seed=3)
+        late = Delayed(layer, normal_delays(15, 7.5))
+        if stored: late = Delayed(EventCSRLinear(layer.to_csr(), layer.weight), np.asarray(late.csr_delay()))
+        s = jnp.asarray(np.random.default_rng(0).random(3000) < .1)
+        return hashlib.sha256(np.asarray(late.send(late.init_ring(), s, 7).sums).tobytes()).hexdigest()[:16]
+    found = {f'{"stored" if stored else "just in time"}, GPU': arriving(stored) for stored in (True, False)}
+    with jax.default_device(jax.devices('cpu')[0]):
+        return found | {f'{"stored" if stored else "just in time"}, CPU': arriving(stored) for stored in (True, False)}
+
+
+def check() -> dict:
+    "What has to be equal"
+    cases = {'event': [(1000, 1500, .1, (), False), (3000, 2000, .02, (3,), True), (5000, 20, .5, (), False), (7, 3, .5, (2, 2), True)],
+             'ring': [(1000, 1500, .1, (), 9, False), (3000, 2000, .02, (3,), 300, False), (1000, 1500, .1, (2, 2), 2, True), (5000, 20, .5, (), 4, False)],
+             'grown': [(3000, 2000, .1, False, 3, ()), (3000, 2000, .02, True, normal_delays(15, 7.5), ()), (500, 9000, .001, True, 1, (2, 3)),
+                       (40, 70_000, .9, False, normal_delays(5, 2), ()), (300_000, 200_000, .001, False, 1, ())]}
+    out = {name: [globals()[name](*case) for case in each] for name, each in cases.items()} | {'one matrix': one_matrix()}
+    assert all(all(out[name]) for name in cases) and len(set(out['one matrix'].values())) == 1, out
+    return out
+
+
+def timed(net, ms: float, **kw) -> dict:
+    "Microseconds per step, of the second of two equal runs, after a tenth of their length"
+    start = simulate(net, ms/10, key=jax.random.key(0), progress=False, **kw)
+    first = simulate(net, ms, state=start.state, progress=False, **kw)
+    second = simulate(net, ms, state=first.state, progress=False, **kw)
+    t = second.timing
+    rates = {n: round(float(second.rate(n)), 2) for n in second.bits}
+    return dict(us=round(1e6*t.run/t.steps, 2), compile=round(first.timing.compile, 1), fetch_us=round(1e6*t.fetch/t.steps, 2), Hz=rates)
+
+
+def coba_steps() -> list[dict]:
+    "The network with conductances"
+    out = []
+    for n, ms in ((4000, 2000.), (40_000, 2000.), (400_000, 1000.), (4_000_000, 200.)):
+        net = coba(n)
+        for record in ((), ('spikes',)): out.append(dict(neurons=n, record=bool(record), **timed(net, ms, input=20., record=record)))
+        print(out[-2:], flush=True)
+    return out
+
+
+def circuit() -> list[dict]:
+    "The cortical microcircuit"
+    out = []
+    for input in ('poisson', 'dc'):
+        start = time.perf_counter()
+        net = jax.block_until_ready(microcircuit(input=input))
+        build = round(time.perf_counter() - start, 1)
+        for record in ((), ('spikes',)): out.append(dict(input=input, build=build, record=bool(record), **timed(net, 2000., record=record)))
+        print(out[-2:], flush=True)
+        if input == 'poisson': out[-1]['profile'] = profiled(net)
+        layer = net.pathways[0].comm
+        out[-1]['bytes per synapse'] = round(layer.nbytes/layer.layer.conn.nnz, 2)
+    with_bare = network._ON_GPU
+    network._ON_GPU = None  # XLA's default settings
+    out.append(dict(input=input, record=False, defaults=True, **timed(net, 2000., record=())))
+    network._ON_GPU = with_bare
+    return out
+
+
+def profiled(net) -> dict:
+    "Microseconds per step of each kernel of a hundred milliseconds"
+    r = simulate(net, 100., key=jax.random.key(0), progress=False, record=())
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder): simulate(net, 100., state=r.state, progress=False, record=())
+        data = jax.profiler.ProfileData.from_file(str(next(Path(folder).rglob('*.xplane.pb'))))
+    total, count, ends = {}, {}, []
+    for plane in data.planes:
+        if '/device:GPU' not in plane.name: continue
+        for line in plane.lines:
+            if not line.name.startswith('Stream'): continue
+            for event in line.events:
+                name = event.name.rstrip('0123456789').rstrip('._')
+                total[name], count[name] = total.get(name, 0) + event.duration_ns, count.get(name, 0) + 1
+                ends += [event.start_ns, event.start_ns + event.duration_ns]
+    shares = {name: [round(total[name]/1e6, 3), count[name]] for name in sorted(total, key=total.get, reverse=True)[:12]}
+    return dict(us_and_launches=shares, span_us=round((max(ends) - min(ends))/1e6, 3)) if ends else {}
+
+
+def rows(n: int = 10**6) -> list[dict]:
+    "A million neurons whose connections are made just in time: the product alone, in a loop over steps"
+    out, who = [], jnp.arange(n, dtype=jnp.uint32)
+    for fan_out, spikes in ((80, 1000), (1000, 100), (1000, 1000), (1000, 10_000)):
+        late = Delayed(JitFPHomoLinear(n, n, fan_out/n, 1., seed=1), 1)
+        def run(ring, product):
+            def step(ring, t):
+                s = (who*np.uint32(2654435761) + t.astype(jnp.uint32)*np.uint32(40503)) % np.uint32(n//spikes) == 0
+                ring = late.send(ring, s, t - 1) if product else ring
+                return lax.optimization_barrier(ring), s.any()
+            return lax.scan(step, ring, jnp.arange(400), unroll=8)
+        found = {}
+        for product in (False, True):
+            f = jax.jit(run, static_argnums=1, compiler_options=network._ON_GPU)
+            jax.block_until_ready(f(late.init_ring(), product))
+            start = time.perf_counter()
+            ring, _ = jax.block_until_ready(f(late.init_ring(), product))
+            found['with' if product else 'without'] = round(1e6*(time.perf_counter() - start)/400, 2)
+        out.append(dict(fan_out=fan_out, spikes=spikes, **found))
+        print(out[-1], flush=True)
+    return out
+
+
+def hundred_billion() -> dict:
+    "A million neurons, each pair connected with probability 0.1, steps of 1 ms: weights of the network with conductances, times 80/100,000"
+    n, p = {'E': 800_000, 'I': 200_000}, .1
+    cell = dict(V_rest=-60., V_reset=-60., V_th=-50., tau=20., tau_ref=5., V_initializer=Normal(-55., 2.))
+    kinds = {'E': (.6*8e-4, Expon(tau=5.), COBA(E=0.)), 'I': (6.7*8e-4, Expon(tau=10.), COBA(E=-80.))}
+    arrows = [FullProjAlignPostMg(a, None, JitFPHomoLinear(n[a], n[b], p, kinds[a][0], seed=k), *kinds[a][1:], b)
+              for k, (a, b) in enumerate((a, b) for a in 'EI' for b in 'EI')]
+    out = timed(Network({k: LifRef(size, **cell) for k, size in n.items()}, arrows, dt=1.), 1000., input=20.)
+    rate = .8*out['Hz']['E'] + .2*out['Hz']['I']
+    return out | dict(seconds_per_second=round(out['us']*1e-3, 2), events_per_second=float(f"{rate*1e6*1e5/(out['us']*1e-3):.3g}"))
+
+
+PARTS = dict(check=check, circuit=circuit, coba=coba_steps, rows=rows, hundred_billion=hundred_billion)
 
 
 def main() -> int:
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--out', type=Path, help='a .json file, written after each part')
+    parser.add_argument('--only', nargs='+', choices=PARTS, default=[*PARTS])
+    given = parser.parse_args()
     if jax.default_backend() != 'gpu':
-        print(f'tools/gpu.py needs a GPU, and JAX sees only {jax.devices()}. pip install \'snnlit[cuda]\' brings what it needs.')
+        print(f"tools/gpu.py needs a GPU, and JAX sees only {jax.devices()}. pip install 'snnlit[cuda]' brings what it needs.")
         return 1
-    print(jax.__version__, jax.devices()[0].device_kind)
-    for case in CASES: check(*case)
-    print(f'{len(CASES)} sums are those of the host, bit for bit, and the same in two runs')
-    for n in (4000, 40_000, 400_000, 4_000_000): print(per_step(n), flush=True)
+    out = dict(device=jax.devices()[0].device_kind, driver=driver_version(), jax=jax.__version__, python=platform.python_version(),
+               date=time.strftime('%Y-%m-%d'), command='python ' + shlex.join(sys.argv))
+    print(out, flush=True)
+    for name in given.only:
+        start = time.perf_counter()
+        out[name] = PARTS[name]()
+        print(name, out[name], f'[{time.perf_counter() - start:.0f} s]', flush=True)
+        if given.out: given.out.write_text(json.dumps(out, indent=1))
     return 0
 
 
