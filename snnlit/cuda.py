@@ -12,8 +12,9 @@ from jaxtyping import Array, Bool, Float, Int32, Int64, Shaped, UInt32
 from .ring import fixed_unit
 
 # %% auto #0
-__all__ = ['HEAD', 'DELIVER', 'FINISH', 'INT32', 'INT64', 'nvrtc', 'as_ptx', 'launch', 'with_numbers', 'delivered', 'fixed_add',
-           'finished', 'ring_fixed', 'driver_version', 'usable', 'event_form', 'ring_form', 'fixed_sums']
+__all__ = ['HEAD', 'DELIVER', 'FINISH', 'THREADS', 'DOWN', 'INT32', 'INT64', 'nvrtc', 'as_ptx', 'launch', 'with_numbers',
+           'delivered', 'fixed_add', 'finished', 'ring_fixed', 'driver_version', 'usable', 'event_form', 'ring_form',
+           'fixed_sums']
 
 # %% ../nbs/04e_cuda.ipynb #head
 HEAD = r"""
@@ -48,8 +49,10 @@ __device__ __forceinline__ void clear(SUM* sums, int now) {
   long long step = (long long)gridDim.x*gridDim.y*blockDim.x;
   long long me = ((long long)blockIdx.y*gridDim.x + blockIdx.x)*blockDim.x + threadIdx.x;
   #pragma unroll 1
-  for (long long i = me; i < (long long)(ROWS/SENDERS)*RECEIVERS; i += step)
-    sums[(i/RECEIVERS*SLOTS + now)*RECEIVERS + i%RECEIVERS] = 0;
+  for (long long i = me; i < (long long)(ROWS/SENDERS)*RECEIVERS; i += step) {
+    long long member = ROWS == SENDERS ? 0 : i/RECEIVERS;
+    sums[(member*(SLOTS - 1) + now)*RECEIVERS + i] = 0;
+  }
 }
 """
 
@@ -58,19 +61,22 @@ DELIVER = HEAD + r"""
 #define CHUNK 128      // synapses of a row that a warp takes at a time
 
 // sums, in units, of the weights of all synapses whose sender fired
-extern "C" __global__ void deliver(const u8* spikes, const int* __restrict__ indices, const int* __restrict__ indptr,
+extern "C" __global__ void __launch_bounds__(THREADS) deliver(const u8* spikes, const int* __restrict__ indices, const int* __restrict__ indptr,
                                    const WEIGHT* __restrict__ weight, const WAIT* __restrict__ delay, const int* head,
                                    const float* unit, const SUM* before, SUM* sums) {
   __shared__ int list[SEGMENT];
   __shared__ int count;
-  int now = (head[0]%SLOTS + SLOTS)%SLOTS;
-  float scale = 1/unit[0];   // exact, as the unit is a power of two, or exact enough for a count
-  if (SLOTS > 1) clear(sums, now);
+  int step = head[0];        // asked for before the spikes, and needed after them
+  float one = unit[0];
   int fired = who_fired(spikes, list, &count), warp = threadIdx.x/32, lane = threadIdx.x%32;
+  int now = (step%SLOTS + SLOTS)%SLOTS;
+  float scale = 1/one;       // exact, as the unit is a power of two; exact enough for a count, if it is the one weight
+  if (SLOTS > 1) clear(sums, now);
   for (int k = warp/SHARE; k < fired; k += blockDim.x/32/SHARE) {
     long long row = (long long)blockIdx.x*SEGMENT + list[k];
-    int sender = row%SENDERS, begin = indptr[sender], end = indptr[sender + 1];
-    SUM* mine = sums + row/SENDERS*SLOTS*RECEIVERS;   // the member of the batch
+    long long member = ROWS == SENDERS ? 0 : row/SENDERS;   // of the batch
+    int sender = row - member*SENDERS, begin = indptr[sender], end = indptr[sender + 1];
+    SUM* mine = sums + member*SLOTS*RECEIVERS;
     for (int e = begin + (blockIdx.y*SHARE + warp%SHARE)*CHUNK + lane; e < end; e += gridDim.y*SHARE*CHUNK) {
       int target[CHUNK/32];
       SUM term[CHUNK/32];
@@ -153,18 +159,21 @@ def with_numbers(text: str, **numbers) -> str:
     "The text, with numbers and types in front"
     return ''.join(f'#define {k} {v}\n' for k, v in numbers.items()) + text
 
+THREADS, DOWN = 256, 16  # of a block; most blocks that share a segment: what was fastest on an H100
 INT32 = dict(SUM='int', ROUND='__float2int_rn')   # sums in a ring
 INT64 = dict(SUM='u64', ROUND='__float2ll_rn')    # sums that become floats at once
 
 def delivered(sums, s, indices, indptr, weight, delay, head, unit, m: int, slots: int, kind: dict[str, str]):
     "The sums, in place, with the weights of all synapses whose sender fired"
     n, fan_out = s.shape[-1], -(-indices.size//s.shape[-1])
-    share = min(8, 1 << (fan_out//256).bit_length())  # warps to a row of synapses
-    numbers = dict(SENDERS=n, ROWS=s.size, RECEIVERS=m, SLOTS=slots, SHARE=share, ONE_WEIGHT=int(weight.size == 1), ONE_DELAY=int(delay.size == 1),
+    warps = 1 << (-(-fan_out//128) - 1).bit_length()  # for all of a row at once
+    down = min(warps, DOWN)
+    share = min(warps//down, THREADS//32)
+    numbers = dict(THREADS=THREADS, SENDERS=n, ROWS=s.size, RECEIVERS=m, SLOTS=slots, SHARE=share, ONE_WEIGHT=int(weight.size == 1), ONE_DELAY=int(delay.size == 1),
                    WAIT={1: 'u8', 2: 'u16'}[delay.dtype.itemsize], WEIGHT='int' if weight.dtype == jnp.int32 else 'float', **kind)
-    grid = -(-s.size//1024), min(-(-fan_out//(128*share)), 8)
+    grid = -(-s.size//1024), down
     args = s, indices, indptr, weight, delay, head.reshape(1), unit.reshape(1), sums
-    return launch(with_numbers(DELIVER, **numbers), 'deliver', jax.ShapeDtypeStruct(sums.shape, sums.dtype), args, grid, {7: 0})
+    return launch(with_numbers(DELIVER, **numbers), 'deliver', jax.ShapeDtypeStruct(sums.shape, sums.dtype), args, grid, {7: 0}, THREADS)
 
 def fixed_add(
     acc: Shaped[Array, "*batch m"],               # accumulator, float32 or int32

@@ -137,7 +137,7 @@ class Delayed:
         "The layer after its own `stdp_update`, with the same delays"
         return replace_layer(self, self.layer.stdp_update(*args, **kwargs))
 
-    def __repr__(self) -> str: return f'Delayed(up to {self.slots} steps; {self.layer!r})'
+    def __repr__(self) -> str: return f'Delayed(up to {self.slots - 1} steps; {self.layer!r})'
 
 def replace_layer(
     delayed: Delayed, layer: CSRLinear | EventCSRLinear | JustInTime,  # of the same pattern

@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import NamedTuple
 import jax, jax.numpy as jnp, numpy as np
 from jax import lax
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, Int32, Shaped
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Int32, Int64, Shaped, UInt8
 from tqdm.auto import tqdm
 from .core import (Cell, Layer, as_key, component, count, delay_steps, fits, number, positive, real, same,
                          settle, static, whole_steps)
@@ -28,8 +28,8 @@ from .projections import DelayLine, Plastic, ProjAlignPre, Projection, sized
 from .synapses import COBA, AlignPost, ExponState, MgBlock
 
 # %% auto #0
-__all__ = ['Pathway', 'PathwayState', 'Synapse', 'Summed', 'NetworkState', 'Network', 'Sample', 'Timing', 'Recording', 'Result',
-           'simulate']
+__all__ = ['Pathway', 'PathwayState', 'Synapse', 'Summed', 'NetworkState', 'Network', 'Sample', 'Timing', 'fired', 'Recording',
+           'Result', 'simulate']
 
 # %% ../nbs/09_network.ipynb #parts
 @component
@@ -355,7 +355,7 @@ def _listing(self: Network) -> str:
         if isinstance(layer, Plastic): return f'  {p.name}: {type(layer).__name__}, which learns, to synapse {p.synapse}: {y.syn}, {y.out}'
         conn = getattr(layer, 'conn', None)
         synapses = f' of {conn.nnz:,} synapses' if conn is not None and conn.indices.ndim == 1 else ''
-        wait = 'up to '*(late or p.lags is not None) + f'{(p.comm.slots if late else p.steps)*self.dt:g} ms'
+        wait = 'up to '*(late or p.lags is not None) + f'{(p.comm.slots - 1 if late else p.steps)*self.dt:g} ms'
         ahead = ''.join(f'{part!r}, ' for part in (p.release, p.syn) if part is not None)
         return (f'  {p.name}: {ahead}{type(layer).__name__}{synapses}, after {wait}, '
                 f'to synapse {p.synapse}: {y.syn if p.syn is None else "their sum"}, {y.out}')
@@ -479,6 +479,18 @@ class Timing(NamedTuple):
         "Seconds of computing per second of the network's life"
         return self.run/(self.steps*self.dt*1e-3)
 
+def fired(
+    bits: UInt8[ArrayLike, "steps bytes"],  # packed spikes, as in `result.bits`
+) -> tuple[Int64[np.ndarray, "spikes"], Int64[np.ndarray, "spikes"]]:
+    "Steps and neurons of all spikes, in order of time; without unpacking bytes in which there are none"
+    bits = np.asarray(bits)
+    if bits.ndim != 2 or bits.dtype != np.uint8:
+        raise ValueError(f'fired: bits must be uint8[steps, bytes], as in result.bits, got {bits.dtype} of shape {bits.shape}.')
+    at = np.flatnonzero(bits.reshape(-1) != 0)
+    which, bit = np.nonzero(np.unpackbits(bits.reshape(-1)[at][:, None], axis=1))
+    step, byte = np.divmod(at[which], bits.shape[1])
+    return step, 8*byte + bit
+
 @component
 class Recording:
     "Spikes and samples of a stretch of time"
@@ -522,9 +534,8 @@ class Recording:
         "Times (ms) and neurons of the spikes of a population, in order of time"
         bits = np.asarray(self._bits(name))
         if bits.ndim > 2: raise ValueError('Result.spikes: this is a batch. Take one: result.member(0).spikes(...).')
-        rows = np.flatnonzero(bits.any(1))  # most steps of a small network are silent
-        step, neuron = np.nonzero(np.unpackbits(bits[rows], axis=1, count=dict(self.sizes)[name]))
-        return (self.first + rows[step] + 1)*self.dt, neuron
+        step, neuron = fired(bits)
+        return (self.first + step + 1)*self.dt, neuron
 
     def rate(self, name: str, since: float = 0.) -> Float[ArrayLike, "*batch"]:
         "Mean firing rate of a population, Hz; `since` (ms of the network's life) leaves out a start-up"
@@ -659,19 +670,21 @@ def _bytes_per_step(net, s, rasters, samples) -> float:
     return sum(s.cells[n].spike.size/8 for n in rasters) + sum(x.nbytes*part for x, part in zip(arrays, kept))
 
 # %% ../nbs/09_network.ipynb #loop
-def _added(done: tuple, end: int, after: NetworkState, out, fetch: Callable) -> tuple:
-    "Steps, the state after them, and the record, with that of a chunk that ends at step `end`"
-    return (end, jax.block_until_ready(after), (*done[2], jax.tree.map(fetch, out))) if end > done[0] else done
+def _keep(kept: list, end: int, after: NetworkState, out, fetch: Callable) -> None:
+    "Add a chunk, unless it is there: the step at which it ends, the state after it, and its record"
+    if kept and end <= kept[-1][0]: return
+    kept.append((end, jax.block_until_ready(after), jax.tree.map(fetch, out)))  # at once: Ctrl-C comes before or after
+    if len(kept) > 1: kept[-2] = kept[-2][0], None, kept[-2][2]
 
 def _loop(net, s, inputs, first, steps, chunk, plan, result, progress, stay) -> Result:
     "Chunk by chunk, until done or interrupted; may records `stay` on the device meanwhile?"
-    start, compiling, ready, sent, flying, interrupted = perf_counter(), 0., {}, 0, [], False
+    start, compiling, ready, sent, interrupted = perf_counter(), 0., {}, 0, False
     outer, net, s = net, *_with_rings(net, s)
-    done, fetch = (0, None, ()), (lambda x: x) if stay else np.asarray  # one tuple, so that Ctrl-C comes before or after a chunk
+    flying, kept, fetch = [], [], (lambda x: x) if stay else np.asarray
     look = '{desc}: {percentage:3.0f}% {bar} {n:.0f}/{total:.0f} ms [{elapsed}<{remaining}]'
     with tqdm(total=steps*net.dt, delay=.5, disable=not progress, desc='simulate', bar_format=look) as bar:
         try:
-            while done[0] < steps:
+            while sent < steps or flying:
                 if sent < steps:
                     n = min(chunk, steps - sent)
                     args = net, s, inputs.constants, {k: x[sent:sent + n] for k, x in inputs.courses.items()}
@@ -680,27 +693,30 @@ def _loop(net, s, inputs, first, steps, chunk, plan, result, progress, stay) -> 
                     sent, compiling = sent + n, compiling + seconds
                     flying.append((sent, s, out))
                 if len(flying) > 1 or sent == steps:
-                    bar.update((flying[0][0] - done[0])*net.dt)
-                    done = _added(done, *flying[0], fetch)
+                    _keep(kept, *flying[0], fetch)
                     del flying[0]
+                    bar.update(kept[-1][0]*net.dt - bar.n)
         except KeyboardInterrupt:
-            for each in flying: done = _added(done, *each, fetch)
-            if not done[0]: raise
+            for each in flying: _keep(kept, *each, fetch)
+            if not kept: raise
             interrupted = True
-    end = perf_counter()
-    bits, fields = (jax.tree.map(lambda *x: np.concatenate([*map(np.asarray, x)]), *each) for each in zip(*done[2]))
-    timing = Timing(compiling, end - start - compiling, done[0], net.dt, perf_counter() - end)
-    return result(state=_without_rings(outer, done[1]), bits=bits, fields=fields, steps=done[0], interrupted=interrupted, timing=timing)
+    end, (*_, (done, s, _)), records = perf_counter(), kept, [record for *_, record in kept]
+    bits, fields = (jax.tree.map(lambda *x: np.concatenate([*map(np.asarray, x)]), *each) for each in zip(*records))
+    timing = Timing(compiling, end - start - compiling, done, net.dt, perf_counter() - end)
+    return result(state=_without_rings(outer, s), bits=bits, fields=fields, steps=done, interrupted=interrupted, timing=timing)
 
-_ON_GPU = {  # many small kernels: start them all at once, and those of one step side by side
-    'xla_gpu_graph_min_graph_size': 1, 'xla_gpu_command_buffer_scheduling_mode': 'CONCURRENT'}
+def _options(net: Network) -> dict | None:
+    "What XLA is told on a GPU: many small kernels are started all at once, and those of one step, if it has several, run side by side"
+    if jax.default_backend() != 'gpu': return None
+    return {'xla_gpu_graph_min_graph_size': 1} | ({'xla_gpu_command_buffer_scheduling_mode': 'CONCURRENT'} if len(net.pathways) > 1 else {})
 
 def _program(ready: dict, *args, plan, steps, first):
     "The compiled chunk, and the seconds that it took if it was not there"
-    phase, start = first % int(np.lcm.reduce([k.stride for k in plan['samples']] or [1])), perf_counter()
+    phase = first % int(np.lcm.reduce([k.stride for k in plan['samples']] or [1]))
     if (steps, phase) in ready: return ready[steps, phase], 0.
-    options = _ON_GPU if jax.default_backend() == 'gpu' else None
-    ready[steps, phase] = _chunk.lower(*args, steps=steps, first=phase, **plan).compile(options)
+    jax.block_until_ready(args)  # what runs while this compiles would not be timed
+    start = perf_counter()
+    ready[steps, phase] = _chunk.lower(*args, steps=steps, first=phase, **plan).compile(_options(args[0]))
     return ready[steps, phase], perf_counter() - start
 
 # %% ../nbs/09_network.ipynb #rings

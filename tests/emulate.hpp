@@ -15,6 +15,7 @@ static std::barrier<>* everyone;
 #define __device__
 #define __forceinline__ inline
 #define __shared__ static
+#define __launch_bounds__(n)
 
 static inline void __syncthreads() { everyone->arrive_and_wait(); }
 template <class T> static inline T atomicAdd(T* at, T more) { return __atomic_fetch_add(at, more, __ATOMIC_SEQ_CST); }

@@ -14,6 +14,7 @@ MORE = [  # the same; minutes in a browser, so tried with `pytest --all-widgets`
     'tutorials/02_bump_attractor.ipynb', 'tutorials/03_amari_field.ipynb', 'tutorials/04_grid_cells.ipynb',
     'tutorials/05_force.ipynb', 'tutorials/06_echo_state.ipynb', 'tutorials/07_short_term_plasticity.ipynb',
     'tutorials/08_song.ipynb', 'tutorials/09_multisensory.ipynb', 'tutorials/10_stdp_window.ipynb',
+    'tutorials/11_potjans_diesmann.ipynb',
 ]
 
 

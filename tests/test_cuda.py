@@ -42,7 +42,7 @@ def emulated(folder, sums, s, conn, w, delay, head, unit, slots, kind, down, sha
     "`cuda.delivered`, by the emulator"
     types = dict(weight='int' if w.dtype == np.int32 else 'float', wait={1: 'u8', 2: 'u16'}[delay.itemsize])
     library = built(folder, cuda.DELIVER, launcher(**types, total=kind['SUM']), SENDERS=s.shape[-1], ROWS=s.size, RECEIVERS=conn.num_post, SLOTS=slots,
-                    SHARE=share, ONE_WEIGHT=int(w.size == 1), ONE_DELAY=int(delay.size == 1), WEIGHT=types['weight'], WAIT=types['wait'], **kind)
+                    THREADS=64, SHARE=share, ONE_WEIGHT=int(w.size == 1), ONE_DELAY=int(delay.size == 1), WEIGHT=types['weight'], WAIT=types['wait'], **kind)
     parts = [np.ascontiguousarray(x) for x in (s, np.asarray(conn.indices), np.asarray(conn.indptr), w, delay, np.array([head], np.int32),
                                                np.array([unit], np.float32))]
     library.run(*map(pointer, parts), pointer(sums), -(-s.size//1024), down, 64)

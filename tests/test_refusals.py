@@ -216,6 +216,8 @@ CALLS = {
                 (lambda: net().step(net().init_state(key), {'A': four}), f'LifRef.step: {batch_axis}'),
                 (lambda: net().step(net().init_state(key), spikes={'->B': four}), 'spikes must be those of the half projections []'),
                 (lambda: net(half()).step(net(half()).init_state(key)), "spikes must be those of the half projections ['->B'], by name, got none")],
+    'fired': [(lambda: fired(np.zeros(3, np.uint8)), 'fired: bits must be uint8[steps, bytes], as in result.bits, got uint8 of shape (3,)'),
+              (lambda: fired(np.zeros((3, 2), bool)), 'got bool of shape (3, 2)')],
     'Sample': [(lambda: Sample('A.V', stride=0), "Sample('A.V'): stride (steps) must be a whole number of at least 1, got 0"),
                (lambda: Sample('A.V', neurons=[1.5]), "Sample('A.V'): neurons must be a list of indices, got [1.5]"),
                (lambda: run(record=Sample('A.V', neurons=[3])), "Sample('A.V'): neurons must lie in [0, 3), got 3")],

@@ -2,7 +2,7 @@
 
 usage: python tools/gpu.py [--out FILE.json] [--only PART ...]
 """
-import hashlib, json, platform, shlex, sys, tempfile, time
+import hashlib, json, os, platform, shlex, subprocess, sys, tempfile, time
 from argparse import ArgumentParser
 from pathlib import Path
 
@@ -93,13 +93,15 @@ def check() -> dict:
 
 
 def timed(net, ms: float, **kw) -> dict:
-    "Microseconds per step, of the second of two equal runs, after a tenth of their length"
+    "Microseconds per step: the median of three equal runs from one state, after one that is not counted; and whether their spikes are equal"
     start = simulate(net, ms/10, key=jax.random.key(0), progress=False, **kw)
-    first = simulate(net, ms, state=start.state, progress=False, **kw)
-    second = simulate(net, ms, state=first.state, progress=False, **kw)
-    t = second.timing
-    rates = {n: round(float(second.rate(n)), 2) for n in second.bits}
-    return dict(us=round(1e6*t.run/t.steps, 2), compile=round(first.timing.compile, 1), fetch_us=round(1e6*t.fetch/t.steps, 2), Hz=rates)
+    first, *runs = (simulate(net, ms, state=start.state, progress=False, **kw) for _ in range(4))
+    def median(f): return float(np.median([f(r.timing) for r in runs]))
+    rates = {n: round(float(first.rate(n)), 2) for n in first.bits}
+    found = {name: hashlib.sha256(first.bits[name].tobytes()).hexdigest()[:16] for name in first.bits}
+    equal = all((r.bits[n] == first.bits[n]).all() for r in runs for n in first.bits)
+    return dict(us=round(median(lambda t: 1e6*t.run/t.steps), 2), compile=round(first.timing.compile, 1),
+                fetch_us=round(median(lambda t: 1e6*t.fetch/t.steps), 2), Hz=rates, **dict(identical=equal, sha256=found) if found else {})
 
 
 def coba_steps() -> list[dict]:
@@ -107,8 +109,8 @@ def coba_steps() -> list[dict]:
     out = []
     for n, ms in ((4000, 2000.), (40_000, 2000.), (400_000, 1000.), (4_000_000, 200.)):
         net = coba(n)
-        for record in ((), ('spikes',)): out.append(dict(neurons=n, record=bool(record), **timed(net, ms, input=20., record=record)))
-        print(out[-2:], flush=True)
+        for record in ((), ('spikes',))[:1 + (n < 10**6)]: out.append(dict(neurons=n, record=bool(record), **timed(net, ms, input=20., record=record)))
+        print(out[-1], flush=True)
     return out
 
 
@@ -124,10 +126,10 @@ def circuit() -> list[dict]:
         if input == 'poisson': out[-1]['profile'] = profiled(net)
         layer = net.pathways[0].comm
         out[-1]['bytes per synapse'] = round(layer.nbytes/layer.layer.conn.nnz, 2)
-    with_bare = network._ON_GPU
-    network._ON_GPU = None  # XLA's default settings
+    ours = network._options
+    network._options = lambda net: None  # XLA's default settings
     out.append(dict(input=input, record=False, defaults=True, **timed(net, 2000., record=())))
-    network._ON_GPU = with_bare
+    network._options = ours
     return out
 
 
@@ -163,7 +165,7 @@ def rows(n: int = 10**6) -> list[dict]:
             return lax.scan(step, ring, jnp.arange(400), unroll=8)
         found = {}
         for product in (False, True):
-            f = jax.jit(run, static_argnums=1, compiler_options=network._ON_GPU)
+            f = jax.jit(run, static_argnums=1, compiler_options={'xla_gpu_graph_min_graph_size': 1})
             jax.block_until_ready(f(late.init_ring(), product))
             start = time.perf_counter()
             ring, _ = jax.block_until_ready(f(late.init_ring(), product))
@@ -185,23 +187,43 @@ def hundred_billion() -> dict:
     return out | dict(seconds_per_second=round(out['us']*1e-3, 2), events_per_second=float(f"{rate*1e6*1e5/(out['us']*1e-3):.3g}"))
 
 
-PARTS = dict(check=check, circuit=circuit, coba=coba_steps, rows=rows, hundred_billion=hundred_billion)
+def raster() -> np.ndarray:
+    "Packed spikes of half a second of the network with 4,000 neurons, on any device"
+    return simulate(coba(4000), 500., key=jax.random.key(0), input=20., progress=False).bits['E']
+
+
+def agreement() -> dict:
+    "The first step in which a neuron of the network with conductances fires on one device and not on the other, and rates before and after"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)/'raster.npy'
+        subprocess.run([sys.executable, __file__, '--raster', str(path)], env={**os.environ, 'JAX_PLATFORMS': 'cpu'}, check=True)
+        ours, theirs = raster(), np.load(path)
+    differ = np.flatnonzero((ours != theirs).any(1))
+    return dict(steps=len(ours), first_difference=int(differ[0]) if differ.size else None,
+                Hz={name: round(float(np.bitwise_count(bits).sum()/3200/.5), 2) for name, bits in (('GPU', ours), ('CPU', theirs))})
+
+
+PARTS = dict(check=check, circuit=circuit, coba=coba_steps, rows=rows, hundred_billion=hundred_billion, agreement=agreement)
 
 
 def main() -> int:
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--out', type=Path, help='a .json file, written after each part')
     parser.add_argument('--only', nargs='+', choices=PARTS, default=[*PARTS])
+    parser.add_argument('--raster', type=Path, help='store the spikes of a network in a .npy file, on any device, and end')
     given = parser.parse_args()
+    if given.raster: return np.save(given.raster, raster()) or 0
     if jax.default_backend() != 'gpu':
         print(f"tools/gpu.py needs a GPU, and JAX sees only {jax.devices()}. pip install 'snnlit[cuda]' brings what it needs.")
         return 1
-    out = dict(device=jax.devices()[0].device_kind, driver=driver_version(), jax=jax.__version__, python=platform.python_version(),
-               date=time.strftime('%Y-%m-%d'), command='python ' + shlex.join(sys.argv))
+    out = json.loads(given.out.read_text()) if given.out and given.out.exists() else {}  # parts that are not asked for stay
+    out |= dict(device=jax.devices()[0].device_kind, driver=driver_version(), jax=jax.__version__, python=platform.python_version(),
+                date=time.strftime('%Y-%m-%d'), command='python ' + shlex.join(sys.argv))
     print(out, flush=True)
     for name in given.only:
         start = time.perf_counter()
         out[name] = PARTS[name]()
+        out.setdefault('dates', {})[name] = time.strftime('%Y-%m-%d')
         print(name, out[name], f'[{time.perf_counter() - start:.0f} s]', flush=True)
         if given.out: given.out.write_text(json.dumps(out, indent=1))
     return 0

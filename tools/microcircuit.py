@@ -10,8 +10,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import jax, numpy as np
-from snnlit.microcircuit import POPULATIONS, activity, fired, ks_distance, microcircuit, populations
-from snnlit.network import simulate
+from snnlit.microcircuit import POPULATIONS, activity, ks_distance, microcircuit, populations
+from snnlit.network import fired, simulate
 
 SHARES = np.linspace(0, 1, 201)  # of the quantiles
 FIELDS = 'rates', 'cvs', 'correlations'
@@ -77,7 +77,7 @@ def table(found: list[dict], runs: list[dict], given) -> dict:
                 **{f'{k}_seconds': np.array([r[k] for r in runs]) for k in ('build', 'compile', 'run')},
                 sha256=np.array([r['sha256'] for r in runs]), seconds=given.seconds, scale=given.scale, input=given.input,
                 device=getattr(device, 'device_kind', str(device)), jax=jax.__version__, date=time.strftime('%Y-%m-%d'),
-                command='python ' + shlex.join(sys.argv))
+                command='python tools/microcircuit.py ' + shlex.join(Path(x).name if x.endswith('.npz') else x for x in sys.argv[1:]))
 
 
 def memory() -> str:
