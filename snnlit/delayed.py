@@ -84,6 +84,10 @@ class Delayed:
     @property
     def dtype(self) -> jnp.dtype: return self.layer.dtype
 
+    def weights(self) -> Float[Array, "*#nnz"]:
+        "The numbers that its weights are: one, one per synapse, or 4,096 that are equally likely"
+        return self.layer.values() if isinstance(self.layer, JustInTime) else self.layer.weight
+
     @property
     def nbytes(self) -> int:
         "Memory of pattern, weights and delays; the ring is `slots*num_post` numbers for each member of a batch"
@@ -97,8 +101,7 @@ class Delayed:
         shape, fixed = (*batch, self.slots, self.num_post), self.fixed and dtype == bool and self.dtype == jnp.float32
         check_memory('Delayed.init_ring: a ring', shape, 4 if fixed else self.dtype.itemsize, 'Shorten the longest delays, or split the batch.')
         if not fixed: return Ring(jnp.zeros(shape, self.dtype))
-        weight = self.layer.values() if isinstance(self.layer, JustInTime) else self.layer.weight
-        unit = fixed_unit(lax.stop_gradient(weight), self.fan_in)
+        unit = fixed_unit(lax.stop_gradient(self.weights()), self.fan_in)
         return Ring(jnp.zeros(shape, jnp.int32), jnp.full((*batch, 1, 1), unit))
 
     def send(

@@ -5,6 +5,7 @@ usage: python tools/gpu.py [--out FILE.json] [--only PART ...]
 import hashlib, json, os, platform, shlex, subprocess, sys, tempfile, time
 from argparse import ArgumentParser
 from pathlib import Path
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import jax, jax.numpy as jnp, numpy as np
@@ -126,10 +127,8 @@ def circuit() -> list[dict]:
         if input == 'poisson': out[-1]['profile'] = profiled(net)
         layer = net.pathways[0].comm
         out[-1]['bytes per synapse'] = round(layer.nbytes/layer.layer.conn.nnz, 2)
-    ours = network._options
-    network._options = lambda net: None  # XLA's default settings
-    out.append(dict(input=input, record=False, defaults=True, **timed(net, 2000., record=())))
-    network._options = ours
+        with patch.object(network, '_options', lambda net: None):  # XLA's default settings
+            out.append(dict(input=input, build=build, record=False, defaults=True, **timed(net, 2000., record=())))
     return out
 
 
