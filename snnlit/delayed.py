@@ -88,6 +88,10 @@ class Delayed:
         "The numbers that its weights are: one, one per synapse, or 4,096 that are equally likely"
         return self.layer.values() if isinstance(self.layer, JustInTime) else self.layer.weight
 
+    def unit(self) -> Float[Array, ""]:
+        "The unit of a ring that is made now"
+        return fixed_unit(lax.stop_gradient(self.weights()), self.fan_in)
+
     @property
     def nbytes(self) -> int:
         "Memory of pattern, weights and delays; the ring is `slots*num_post` numbers for each member of a batch"
@@ -101,8 +105,7 @@ class Delayed:
         shape, fixed = (*batch, self.slots, self.num_post), self.fixed and dtype == bool and self.dtype == jnp.float32
         check_memory('Delayed.init_ring: a ring', shape, 4 if fixed else self.dtype.itemsize, 'Shorten the longest delays, or split the batch.')
         if not fixed: return Ring(jnp.zeros(shape, self.dtype))
-        unit = fixed_unit(lax.stop_gradient(self.weights()), self.fan_in)
-        return Ring(jnp.zeros(shape, jnp.int32), jnp.full((*batch, 1, 1), unit))
+        return Ring(jnp.zeros(shape, jnp.int32), jnp.full((*batch, 1, 1), self.unit()))
 
     def send(
         self, ring: Ring, x: Shaped[ArrayLike, "*batch pre"],

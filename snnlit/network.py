@@ -651,7 +651,7 @@ def _start(net, key, state, batch) -> NetworkState:
 def _in_range(p: Pathway, own: PathwayState) -> None:
     "`ValueError` if a ring in fixed point was made for other weights: smaller ones; or, where one weight is counted, not this one"
     if own.due is None or own.due.unit is None or not isinstance(p.comm, Delayed): return
-    now, then = p.comm.init_ring().unit, own.due.unit
+    now, then = p.comm.unit(), own.due.unit
     if isinstance(now, jax.core.Tracer) or isinstance(then, jax.core.Tracer): return
     if not (now > then).any() and (p.comm.weights().size > 1 or (now == then).all()): return
     raise ValueError(f'simulate: weights of {p.name} are not those for which the ring of its state was made, and its sums in fixed point '
