@@ -63,11 +63,12 @@ DELIVER = HEAD + r"""
 // sums, in units, of the weights of all synapses whose sender fired
 extern "C" __global__ void __launch_bounds__(THREADS) deliver(const u8* spikes, const int* __restrict__ indices, const int* __restrict__ indptr,
                                    const WEIGHT* __restrict__ weight, const WAIT* __restrict__ delay, const int* head,
-                                   const float* unit, const SUM* before, SUM* sums) {
+                                   const float* unit, const SUM* before, SUM* sums, int* next) {
   __shared__ int list[SEGMENT];
   __shared__ int count;
   int step = head[0];        // asked for before the spikes, and needed after them
   float one = unit[0];
+  if (blockIdx.x + blockIdx.y + threadIdx.x == 0) next[0] = (int)(step + 1u);
   int fired = who_fired(spikes, list, &count), warp = threadIdx.x/32, lane = threadIdx.x%32;
   int now = (step%SLOTS + SLOTS)%SLOTS;
   float scale = 1/one;       // exact, as the unit is a power of two; exact enough for a count, if it is the one weight
@@ -164,7 +165,7 @@ INT32 = dict(SUM='int', ROUND='__float2int_rn')   # sums in a ring
 INT64 = dict(SUM='u64', ROUND='__float2ll_rn')    # sums that become floats at once
 
 def delivered(sums, s, indices, indptr, weight, delay, head, unit, m: int, slots: int, kind: dict[str, str]):
-    "The sums, in place, with the weights of all synapses whose sender fired"
+    "The sums, in place, with the weights of all synapses whose sender fired; and the next step"
     n, fan_out = s.shape[-1], -(-indices.size//s.shape[-1])
     warps = 1 << (-(-fan_out//128) - 1).bit_length()  # for all of a row at once
     down = min(warps, DOWN)
@@ -173,7 +174,8 @@ def delivered(sums, s, indices, indptr, weight, delay, head, unit, m: int, slots
                    WAIT={1: 'u8', 2: 'u16'}[delay.dtype.itemsize], WEIGHT='int' if weight.dtype == jnp.int32 else 'float', **kind)
     grid = -(-s.size//1024), down
     args = s, indices, indptr, weight, delay, head.reshape(1), unit.reshape(1), sums
-    return launch(with_numbers(DELIVER, **numbers), 'deliver', jax.ShapeDtypeStruct(sums.shape, sums.dtype), args, grid, {7: 0}, THREADS)
+    results = jax.ShapeDtypeStruct(sums.shape, sums.dtype), jax.ShapeDtypeStruct((1,), jnp.int32)
+    return launch(with_numbers(DELIVER, **numbers), 'deliver', results, args, grid, {7: 0}, THREADS)
 
 def fixed_add(
     acc: Shaped[Array, "*batch m"],               # accumulator, float32 or int32
@@ -183,9 +185,9 @@ def fixed_add(
 ) -> Shaped[Array, "*batch m"]:
     "Equation (1) in whole numbers, on the GPU: the same bits in every run"
     rest, m = (s, indices, indptr, weight, jnp.zeros(1, jnp.uint8), jnp.zeros(1, jnp.int32)), acc.shape[-1]
-    if acc.dtype == jnp.int32: return delivered(acc, *rest, jnp.ones(1), m, 1, INT32)
+    if acc.dtype == jnp.int32: return delivered(acc, *rest, jnp.ones(1), m, 1, INT32)[0]
     unit = fixed_unit(weight, indices.size, 62).reshape(1)
-    return finished(acc, delivered(jnp.zeros((acc.size, 2), jnp.uint32), *rest, unit, m, 1, INT64), unit)  # two words for 64 bits
+    return finished(acc, delivered(jnp.zeros((acc.size, 2), jnp.uint32), *rest, unit, m, 1, INT64)[0], unit)  # two words for 64 bits
 
 def finished(acc: Float[Array, "*batch m"], sums: UInt32[Array, "size 2"], unit: Float[Array, "1"]) -> Float[Array, "*batch m"]:
     "`acc + unit*sums`"
@@ -193,9 +195,10 @@ def finished(acc: Float[Array, "*batch m"], sums: UInt32[Array, "size 2"], unit:
     return launch(with_numbers(FINISH, SIZE=acc.size), 'finish', whole, (acc, sums, unit), (-(-acc.size//256), 1))
 
 def ring_fixed(ring, s, indices, indptr, weight, delay, head, unit):
-    "The spikes of step `head` sent into a ring of `int32`; arguments as in `ring.ring_reference`"
+    "The spikes of step `head` sent into a ring of `int32`, and the next step; arguments as in `ring.ring_reference`"
     slots, m = ring.shape[-2:]
-    return delivered(ring, s, indices, indptr, weight, delay, head, unit, m, slots, INT32)
+    ring, after = delivered(ring, s, indices, indptr, weight, delay, head, unit, m, slots, INT32)
+    return ring, after.reshape(head.shape)
 
 # %% ../nbs/04e_cuda.ipynb #which
 def driver_version() -> int:

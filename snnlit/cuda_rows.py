@@ -72,9 +72,10 @@ GROW_ADD = ROWS_AGAIN + r"""
 // sums, in units, of the weights of all synapses whose sender fired, in the slots of the steps in which they are due
 extern "C" __global__ void grow_add(const u8* spikes, const WEIGHT* __restrict__ values, const u32* __restrict__ table,
                                     const u16* __restrict__ guide, const u32* __restrict__ keys, const u16* __restrict__ delays,
-                                    const int* __restrict__ head, const float* __restrict__ unit, const SUM* before, SUM* sums) {
+                                    const int* __restrict__ head, const float* __restrict__ unit, const SUM* before, SUM* sums, int* next) {
   __shared__ int list[SEGMENT];
   __shared__ int count;
+  if (blockIdx.x + blockIdx.y + threadIdx.x == 0) next[0] = (int)(head[0] + 1u);
   int now = (head[0]%SLOTS + SLOTS)%SLOTS;
   if (CLEAR) clear(sums, now);
   int fired = who_fired(spikes, list, &count);
@@ -124,8 +125,9 @@ extern "C" __global__ void list_fired(const u8* spikes, const int* before, int* 
 extern "C" __global__ void grow_tiles(const int* __restrict__ fired, const int* __restrict__ count,
                                       const WEIGHT* __restrict__ values, const u32* __restrict__ table,
                                       const u16* __restrict__ guide, const u32* __restrict__ keys, const u16* __restrict__ delays,
-                                      const int* __restrict__ head, const float* __restrict__ unit, const SUM* before, SUM* sums) {
+                                      const int* __restrict__ head, const float* __restrict__ unit, const SUM* before, SUM* sums, int* next) {
   __shared__ SUM tile[TILE];
+  if (blockIdx.x + blockIdx.y + threadIdx.x == 0) next[0] = (int)(head[0] + 1u);
   for (int i = threadIdx.x; i < TILE; i += blockDim.x) tile[i] = 0;
   __syncthreads();
   int now = (head[0]%SLOTS + SLOTS)%SLOTS;
@@ -174,22 +176,23 @@ def grow_sums(
     unit: Float[Array, "*#batch"],                        # of the sums: a power of two, float32
     *, m: int, slots: int,                                # receivers; length of the ring
     clear: bool = False,                                  # empty the slot of this step?
-) -> Int32[Array, "*batch slots*m"] | UInt32[Array, "*batch slots*m 2"]:
-    "The sums with the synapses of those that fired, on the GPU"
-    if s.size == 0: return sums
+) -> tuple[Int32[Array, "*batch slots*m"] | UInt32[Array, "*batch slots*m 2"], Int32[Array, ""]]:
+    "The sums with the synapses of those that fired, on the GPU; and the next step"
+    if s.size == 0: return sums, head + 1
     n, chunk, part = s.shape[-1], table.size, keys.size > 5
     numbers = dict(SENDERS=n, ROWS=s.size, RECEIVERS=m, SLOTS=slots, CHUNK=chunk, WAVE=4 if chunk < 2**14 else 1,
                    ONE_VALUE=int(values.size == 1), ONE_DELAY=int(delays.size == 1), CLEAR=int(clear),
                    WEIGHT='int' if values.dtype == jnp.int32 else 'float', **INT32 if sums.dtype == jnp.int32 else INT64)
-    like, unit = jax.ShapeDtypeStruct(sums.shape, sums.dtype), jnp.broadcast_to(unit, s.shape[:-1] or (1,))
+    results = jax.ShapeDtypeStruct(sums.shape, sums.dtype), jax.ShapeDtypeStruct((), jnp.int32)
+    unit = jnp.broadcast_to(unit, s.shape[:-1] or (1,))
     rest = values, table, guide, jnp.pad(keys, (0, 7 - keys.size)), delays, head, unit, sums
     x, y, across = row_grid(s.size, -(-m//chunk) + part)
     if s.size > n or delays.size > 1 or sums.dtype != jnp.int32 or not in_tiles(n, m, chunk):
-        return launch(with_numbers(GROW_ADD, **numbers, ACROSS=across), 'grow_add', like, (s, *rest), (x, y), {8: 0})
+        return launch(with_numbers(GROW_ADD, **numbers, ACROSS=across), 'grow_add', results, (s, *rest), (x, y), {8: 0})
     text = with_numbers(GROW_TILES, **numbers, TILE=TILE, ACROSS=min(TILE//chunk, 256))
     one, each = (jax.ShapeDtypeStruct((size,), jnp.int32) for size in (1, n))
     count, fired = launch(text, 'list_fired', (one, each), (s, jnp.zeros(1, jnp.int32)), (x, 1), {1: 0})
-    return launch(text, 'grow_tiles', like, (fired, count, *rest), tile_grid(m, part), {9: 0})
+    return launch(text, 'grow_tiles', results, (fired, count, *rest), tile_grid(m, part), {9: 0})
 
 # %% ../nbs/04f_cuda_rows.ipynb #law
 def grow_law(

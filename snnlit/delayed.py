@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 import jax, jax.numpy as jnp, numpy as np
 from jax import lax
-from jaxtyping import Array, ArrayLike, Float, Int, Int64, Shaped, UInt
+from jaxtyping import Array, ArrayLike, Float, Int, Int32, Int64, Shaped, UInt
 from .connect import CSR, flag
 from .core import check_memory, component, count, settle, static
 from .initialize import not_negative
@@ -41,6 +41,7 @@ def normal_delays(
 class Ring:
     "Drive on its way: what is due in step `t` is in slot `t % slots`"
     sums: Shaped[Array, "*batch slots post"]          # floats, or `int32`
+    head: Int32[Array, "*batch 1 1"]                  # the step whose spikes are sent next, and whose input is due
     unit: Float[Array, "*batch 1 1"] | None = None    # of whole numbers
 
 def most_inputs(layer: CSRLinear | EventCSRLinear | JustInTime) -> int:
@@ -88,14 +89,14 @@ class Delayed:
         "The numbers that its weights are: one, one per synapse, or 4,096 that are equally likely"
         return self.layer.values() if isinstance(self.layer, JustInTime) else self.layer.weight
 
-    def unit(self) -> Float[Array, ""]:
-        "The unit of a ring that is made now"
-        return fixed_unit(lax.stop_gradient(self.weights()), self.fan_in)
-
     @property
     def nbytes(self) -> int:
         "Memory of pattern, weights and delays; the ring is `slots*num_post` numbers for each member of a batch"
         return self.layer.nbytes + self.delay.nbytes
+
+    def unit(self) -> Float[Array, ""]:
+        "The unit of a ring that is made now"
+        return fixed_unit(lax.stop_gradient(self.weights()), self.fan_in)
 
     def init_ring(
         self, batch: tuple[int, ...] = (),
@@ -104,30 +105,26 @@ class Delayed:
         "A ring with nothing on its way"
         shape, fixed = (*batch, self.slots, self.num_post), self.fixed and dtype == bool and self.dtype == jnp.float32
         check_memory('Delayed.init_ring: a ring', shape, 4 if fixed else self.dtype.itemsize, 'Shorten the longest delays, or split the batch.')
-        if not fixed: return Ring(jnp.zeros(shape, self.dtype))
-        return Ring(jnp.zeros(shape, jnp.int32), jnp.full((*batch, 1, 1), self.unit()))
+        head = jnp.zeros((*batch, 1, 1), jnp.int32)
+        if not fixed: return Ring(jnp.zeros(shape, self.dtype), head)
+        return Ring(jnp.zeros(shape, jnp.int32), head, jnp.full((*batch, 1, 1), self.unit()))
 
-    def send(
-        self, ring: Ring, x: Shaped[ArrayLike, "*batch pre"],
-        t: Int[ArrayLike, ""],  # the step in which they fired
-    ) -> Ring:
-        "The ring, without what was due in step `t`, with the drive of the spikes, or values, `x`; in place where JAX allows"
+    def send(self, ring: Ring, x: Shaped[ArrayLike, "*batch pre"]) -> Ring:
+        "The ring one step later, with the drive of the spikes, or values, `x`; in place where JAX allows"
         sums, layer = ring.sums, self.layer
         if sums.shape[-2] != self.slots:
             raise ValueError(f'Delayed: ring must have {self.slots} slots, one more than the longest delay has steps, got shape {sums.shape}.')
         x = check_input(layer, jnp.zeros(sums[..., 0, :].shape, self.dtype), x)
         if ring.unit is not None and x.dtype != bool: raise TypeError(
             f'Delayed.send: a ring for bool spikes cannot take {x.dtype.name}. Make one that can: init_ring(batch, dtype={x.dtype.name!r}).')
-        unit, form = None if ring.unit is None else ring.unit.ravel()[0], getattr(layer, 'form', 'auto')
-        if isinstance(layer, JustInTime): sums = grow_later(sums, x, layer.values(), self.delay, t, layer.pattern, unit, form=form)
-        else: sums = ring_add(sums, x, layer.conn.indices, layer.conn.indptr, layer.weight, self.delay, t, unit, form=form)
-        return replace(ring, sums=sums)
+        unit, head, form = None if ring.unit is None else ring.unit.ravel()[0], ring.head.ravel()[0], getattr(layer, 'form', 'auto')
+        if isinstance(layer, JustInTime): sums, head = grow_later(sums, x, layer.values(), self.delay, head, layer.pattern, unit, form=form)
+        else: sums, head = ring_add(sums, x, layer.conn.indices, layer.conn.indptr, layer.weight, self.delay, head, unit, form=form)
+        return replace(ring, sums=sums, head=jnp.broadcast_to(head, ring.head.shape))
 
-    def take(
-        self, acc: Float[Array, "*batch post"], ring: Ring, t: Int[ArrayLike, ""],
-    ) -> Float[Array, "*batch post"]:
-        "The accumulator with what is due in step `t`"
-        due = ring_due(ring.sums, t)
+    def take(self, acc: Float[Array, "*batch post"], ring: Ring) -> Float[Array, "*batch post"]:
+        "The accumulator with what is due now"
+        due = ring_due(ring.sums, ring.head.ravel()[0])
         return acc + (due if ring.unit is None else due.astype(ring.unit.dtype)*ring.unit[..., 0])
 
     def to_csr(self) -> CSR: return self.layer.to_csr()

@@ -137,14 +137,15 @@ def sum_of_parts(
     p: Primitive,   # whose first argument is added to what is linear in each of some others
     *factors: int,  # which
 ) -> Callable:
-    "The JVP of `p`: `p` itself, once for each factor that moves"
+    "The JVP of `p`: `p` itself, once for each factor that moves; if it has several results, only the first moves"
+    def first(out): return out[0] if p.multiple_results else out
     def rule(primals, tangents, **params):
         out, (d, *_) = p.bind(*primals, **params), tangents
-        if not any(moves(tangents[k]) for k in (0, *factors)): return out, at_rest(out)
-        d = d if moves(d) else jnp.zeros_like(out)
+        if not any(moves(tangents[k]) for k in (0, *factors)): return out, jax.tree.map(at_rest, out)
+        d = d if moves(d) else jnp.zeros_like(first(out))
         for k in factors:
-            if moves(tangents[k]): d = p.bind(d, *primals[1:k], tangents[k], *primals[k + 1:], **params)
-        return out, d
+            if moves(tangents[k]): d = first(p.bind(d, *primals[1:k], tangents[k], *primals[k + 1:], **params))
+        return out, [d, *map(at_rest, out[1:])] if p.multiple_results else d
     return rule
 
 ad.primitive_jvps[event_add_p] = sum_of_parts(event_add_p, 1, 4)
@@ -185,17 +186,19 @@ def leading(x: Array, axis: int | None, size: int) -> Array:
     return jnp.broadcast_to(x, (size, *x.shape)) if axis is None else jnp.moveaxis(x, axis, 0)
 
 def one_call(
-    p: Primitive,  # its first two arguments take any number of leading axes
+    p: Primitive,  # its first two arguments, and its first result, take any number of leading axes
 ) -> Callable:
     "The batching rule of `p`"
     def rule(args, axes, **params):
         size = next(x.shape[a] for x, a in zip(args, axes) if a is not None)
         both = [leading(x, a, size) for x, a in zip(args[:2], axes)]
-        if all(a is None for a in axes[2:]): out = p.bind(*both, *args[2:], **params)
+        mapped = any(a is not None for a in axes[2:])
+        if not mapped: out = p.bind(*both, *args[2:], **params)
         else:
             rest = [leading(x, a, size) for x, a in zip(args[2:], axes[2:])]
             out = lax.map(lambda each: p.bind(*each, **params), (*both, *rest))
-        return out, [0]*len(out) if p.multiple_results else 0
+        apart = 0 if mapped else None
+        return out, [0, *[apart]*(len(out) - 1)] if p.multiple_results else 0
     return rule
 
 batching.primitive_batchers[event_add_p] = one_call(event_add_p)

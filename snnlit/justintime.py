@@ -17,13 +17,14 @@ from .core import component, count, describe, number, settle, static
 from .event import FORMS, kernel_target, leading, moves, one_call, sum_of_parts
 from .initialize import not_negative, ordered
 from .layers import Weighted, check_input, no_integers
-from .ring import cleared, fixed_unit, multiples, rounded
+from .ring import and_next, cleared, fixed_unit, multiples, rounded
 
 # %% auto #0
-__all__ = ['LEVELS', 'KINDS', 'grow_add_p', 'quantiles', 'stretched', 'begins', 'pair_draws', 'weight_place', 'delay_of',
-           'grown_rows', 'block_sum', 'past_cleared', 'grow_reference', 'grow_portable', 'grow_cpu', 'grow_gpu',
-           'pattern_tables', 'grow_add', 'grow_later', 'JustInTime', 'JitFPHomoLinear', 'JitFPUniformLinear',
-           'JitFPNormalLinear', 'EventJitFPHomoLinear', 'EventJitFPUniformLinear', 'EventJitFPNormalLinear']
+__all__ = ['LEVELS', 'KINDS', 'grow_add_p', 'counting', 'quantiles', 'stretched', 'begins', 'pair_draws', 'weight_place',
+           'delay_of', 'grown_rows', 'block_sum', 'past_cleared', 'grow_reference', 'grow_portable', 'grow_cpu',
+           'grow_gpu', 'pattern_tables', 'grow_add', 'grow_later', 'JustInTime', 'JitFPHomoLinear',
+           'JitFPUniformLinear', 'JitFPNormalLinear', 'EventJitFPHomoLinear', 'EventJitFPUniformLinear',
+           'EventJitFPNormalLinear']
 
 # %% ../nbs/05b_justintime.ipynb #quantiles
 LEVELS = 4096  # values that a weight can have
@@ -122,6 +123,9 @@ def grow_portable(acc, a, b, table, guide, keys, delays, head, *, out, n, m, slo
 
 # %% ../nbs/05b_justintime.ipynb #primitive
 grow_add_p = Primitive('grow_add')
+grow_add_p.multiple_results = True  # the sum, and the step that is to be sent next
+
+counting = partial(and_next, head=7)  # a form with the next step beside what it returns
 
 def grow_cpu(acc, a, b, table, guide, keys, delays, head, *, out, n, m, slots):
     "Equation (2) by the compiled loops, in place; arguments as in `grow_reference`"
@@ -139,32 +143,34 @@ def grow_gpu(acc, a, b, *rest, out, n, m, slots):
     from snnlit.cuda_rows import grow_sums
     whole, sizes = acc.dtype == jnp.int32, dict(m=m, slots=slots)
     if out != 'post' or a.dtype != bool or not (whole or acc.dtype == jnp.float32 and slots == 1) or not usable():
-        return grow_portable(acc, a, b, *rest, out=out, n=n, **sizes)
+        return counting(grow_portable)(acc, a, b, *rest, out=out, n=n, **sizes)
     if whole: return grow_sums(acc, a, b, *rest, jnp.float32(1), **sizes, clear=slots > 1)
     unit = fixed_unit(b, n, 62)
-    return finished(acc, grow_sums(jnp.zeros((*acc.shape, 2), jnp.uint32), a, b, *rest, unit, **sizes), unit.reshape(1))
+    sums, after = grow_sums(jnp.zeros((*acc.shape, 2), jnp.uint32), a, b, *rest, unit, **sizes)
+    return finished(acc, sums, unit.reshape(1)), after
 
-def _lower(*args, form, fast=grow_portable, **sizes):
-    return {'auto': fast, 'portable': grow_portable, 'reference': grow_reference}[form](*args, **sizes)
+def _lower(*args, form, fast=counting(grow_portable), **sizes):
+    return {'auto': fast, 'portable': counting(grow_portable), 'reference': counting(grow_reference)}[form](*args, **sizes)
 
 _eager = partial(jax.jit, static_argnames=('form', 'out', 'n', 'm', 'slots'))(lambda *args, **kw: grow_add_p.bind(*args, **kw))
 grow_add_p.def_impl(lambda *args, **kw: _eager(*args, **kw))
-grow_add_p.def_abstract_eval(lambda acc, *rest, **kw: acc)
-mlir.register_lowering(grow_add_p, mlir.lower_fun(_lower, multiple_results=False))
-for platform, fast in (('cpu', grow_cpu), ('cuda', grow_gpu)):
-    mlir.register_lowering(grow_add_p, mlir.lower_fun(partial(_lower, fast=fast), multiple_results=False), platform)
+grow_add_p.def_abstract_eval(lambda acc, *rest, **kw: [acc, rest[-1]])
+mlir.register_lowering(grow_add_p, mlir.lower_fun(_lower, multiple_results=True))
+for platform, fast in (('cpu', counting(grow_cpu)), ('cuda', grow_gpu)):
+    mlir.register_lowering(grow_add_p, mlir.lower_fun(partial(_lower, fast=fast), multiple_results=True), platform)
 
 # %% ../nbs/05b_justintime.ipynb #rules
 def _derivative(wanted, aval, known, rest, kw):
     "The sum named `wanted`, from the two others: the cotangent of what was returned, and the argument that is known"
     pair = [known[kind] for kind in KINDS if kind != wanted]
-    return grow_add_p.bind(jnp.zeros(aval.shape, aval.dtype), *pair, *rest, **kw | {'out': wanted})
+    return grow_add_p.bind(jnp.zeros(aval.shape, aval.dtype), *pair, *rest, **kw | {'out': wanted})[0]
 
 def _jvp(primals, tangents, out, m, slots, **kw):
     if moves(tangents[0]): tangents = past_cleared(tangents[0], primals[-1], out, m, slots), *tangents[1:]
     return sum_of_parts(grow_add_p, 1, 2)(primals, tangents, out=out, m=m, slots=slots, **kw)
 
-def _transpose(cotangent, acc, a, b, *rest, out, **kw):
+def _transpose(cotangents, acc, a, b, *rest, out, **kw):
+    cotangent, _ = cotangents
     first, second = (kind for kind in KINDS if kind != out)
     need = {kind: x.aval for kind, x in ((first, a), (second, b)) if ad.is_undefined_primal(x)}
     nothing = [None]*len(rest)
@@ -180,7 +186,7 @@ def _batch(args, axes, **kw):
     if kw['out'] != 'values': return one_call(grow_add_p)(args, axes, **kw)
     size = next(x.shape[axis] for x, axis in zip(args, axes) if axis is not None)
     each = tuple(leading(x, axis, size) for x, axis in zip(args, axes))
-    return lax.map(lambda x: grow_add_p.bind(*x, **kw), each), 0
+    return lax.map(lambda x: grow_add_p.bind(*x, **kw), each), [0, 0]
 
 ad.primitive_jvps[grow_add_p], ad.primitive_transposes[grow_add_p] = _jvp, _transpose
 batching.primitive_batchers[grow_add_p] = _batch
@@ -224,7 +230,7 @@ def grow_add(
     _check_sum(acc, a, b, num_pre, num_post, out)
     table, guide, keys = map(jnp.asarray, pattern_tables(pattern))
     if first is not None: keys = jnp.concatenate([keys, jnp.stack(first).astype(jnp.uint32)])
-    return grow_add_p.bind(acc, a, b, table, guide, keys, jnp.zeros(1, jnp.uint16), jnp.int32(0), out=out, n=num_pre, m=num_post, slots=1, form=form)
+    return grow_add_p.bind(acc, a, b, table, guide, keys, jnp.zeros(1, jnp.uint16), jnp.int32(0), out=out, n=num_pre, m=num_post, slots=1, form=form)[0]
 
 def grow_later(
     ring: Float[Array, "*batch slots post"],  # future input: what is due in step t is in slot t % slots
@@ -235,8 +241,8 @@ def grow_later(
     pattern: FixedProb,
     unit: Float[ArrayLike, ""] | None = None,  # of an `int32` ring: values are rounded to multiples of it
     *, form: str = 'auto',                    # or 'portable', or 'reference'; all compute the same
-) -> Float[Array, "*batch slots post"]:
-    "The ring, its slot of step `head` cleared, with the drive of spikes `s` where it is due; in place where JAX allows"
+) -> tuple[Float[Array, "*batch slots post"], Int32[Array, ""]]:
+    "The ring, its slot of step `head` cleared, with the drive of spikes `s` where it is due, in place where JAX allows; and the next step"
     if unit is not None: values = multiples(rounded(values), unit, ring)
     if delays.dtype != jnp.uint16 or delays.shape not in ((1,), (LEVELS,)):
         raise ValueError(f'grow_later: delays must be uint16 of shape (1,) or ({LEVELS},), got {delays.dtype} of {delays.shape}.')
@@ -244,9 +250,9 @@ def grow_later(
     (slots, m), n = ring.shape[-2:], s.shape[-1]
     _check_sum(jax.ShapeDtypeStruct((*ring.shape[:-2], m), ring.dtype), s, values, n, m, 'post')
     tables = map(jnp.asarray, pattern_tables(pattern))
-    flat = grow_add_p.bind(ring.reshape(*s.shape[:-1], slots*m), s, values, *tables, delays, jnp.asarray(head, jnp.int32),
-                           out='post', n=n, m=m, slots=slots, form=form)
-    return flat.reshape(ring.shape)
+    flat, after = grow_add_p.bind(ring.reshape(*s.shape[:-1], slots*m), s, values, *tables, delays, jnp.asarray(head, jnp.int32),
+                                  out='post', n=n, m=m, slots=slots, form=form)
+    return flat.reshape(ring.shape), after
 
 # %% ../nbs/05b_justintime.ipynb #base
 @jax.jit

@@ -197,17 +197,17 @@ def _received(net: Network, s: NetworkState, lines: dict, rings: dict, handed: M
         if own.group is not None: add, own = _sent(p, own, net.dt)
         else:
             values, own = _ahead(p, own, _due(lines, p, s, rings, handed), net.dt)
-            add, own = (partial(p.comm.add, x=values), own) if own.due is None else _taken(p, own, values, s.t)
+            add, own = (partial(p.comm.add, x=values), own) if own.due is None else _taken(p, own, values)
         y = net.synapses[p.synapse]
         before = synapses[p.synapse] if y.merged else y.syn.decay(synapses[p.synapse], net.dt)
         synapses[p.synapse] = y.syn.receive(before, add)
         pathways.append(own)
     return synapses, tuple(pathways)
 
-def _taken(p: Pathway, own: PathwayState, values: Array, t: Array) -> tuple[Callable, PathwayState]:
-    "Send off the spikes of the last step; the function returned takes what is due in step `t`"
-    ring = p.comm.send(own.due, values, t - 1)
-    return partial(p.comm.take, ring=ring, t=t), replace(own, due=ring)
+def _taken(p: Pathway, own: PathwayState, values: Array) -> tuple[Callable, PathwayState]:
+    "Send off the spikes of the last step; the function returned takes what is due in this one"
+    ring = p.comm.send(own.due, values)
+    return partial(p.comm.take, ring=ring), replace(own, due=ring)
 
 def _sent(p: Pathway, own: PathwayState, dt: float) -> tuple[Callable, PathwayState]:
     "What a group that learns sends in this step"
@@ -447,17 +447,23 @@ def _inputs(net: Network, s, given, steps: int) -> _Inputs:
     return out
 
 # %% ../nbs/09_network.ipynb #chunk
+def _apart(before: NetworkState, after: NetworkState) -> NetworkState:
+    "The state after a step, which the next cannot begin before"
+    old, (new, form) = jax.tree.leaves(before), jax.tree.flatten(replace(after, t=before.t))
+    changed = iter(lax.optimization_barrier([y for x, y in zip(old, new) if x is not y]))
+    return replace(form.unflatten([y if x is y else next(changed) for x, y in zip(old, new)]), t=after.t)
+
 @partial(jax.jit, static_argnames=('steps', 'first', 'sources', 'rasters', 'samples'))
 def _chunk(net, s, constants, courses, *, steps, first, sources, rasters, samples):
     "`steps` steps from state `s`, and what was recorded of them"
     def observe(s, sample):
         x = _locate(net, s, sample.field)
         return x if sample.neurons is None else x[..., np.array(sample.neurons)]
-    gpu, moving = jax.default_backend() == 'gpu', ('cells', 'synapses', 'rings', 'pathways')
+    gpu = jax.default_backend() == 'gpu'
     def body(s, now):
         x = {**constants, **now, **{n: f(s.t*net.dt) for n, f in sources}}
-        s = net.step(s, x)
-        if gpu: s = replace(s, **lax.optimization_barrier({f: getattr(s, f) for f in moving}))  # or steps are joined, and rings copied
+        before, s = s, net.step(s, x)
+        if gpu: s = _apart(before, s)
         return s, ({n: pack_bits(s.cells[n].spike != 0) for n in rasters}, {k.field: observe(s, k) for k in samples})
     s, (bits, fields) = lax.scan(body, s, courses, length=steps, unroll=8 if gpu else 1)
     return s, bits, {k.field: fields[k.field][(-first - 1) % k.stride::k.stride] for k in samples}

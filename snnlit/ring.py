@@ -5,6 +5,7 @@
 # %% ../nbs/04d_ring.ipynb #imports
 from __future__ import annotations
 import jax, jax.numpy as jnp, numpy as np
+from collections.abc import Callable
 from functools import partial
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
@@ -16,7 +17,7 @@ from .event import FORMS, event_gather, event_pairs, kernel_target, moves, one_c
 
 # %% auto #0
 __all__ = ['ring_add_p', 'fixed_unit', 'multiples', 'rounded', 'ring_ends', 'through', 'cleared', 'ring_reference',
-           'ring_portable', 'ring_cpu', 'ring_gpu', 'as_delay', 'ring_add', 'ring_due']
+           'ring_portable', 'ring_cpu', 'and_next', 'ring_gpu', 'as_delay', 'ring_add', 'ring_due']
 
 # %% ../nbs/04d_ring.ipynb #fixed
 def fixed_unit(
@@ -82,6 +83,7 @@ def ring_portable(ring, s, indices, indptr, weight, delay, head, unit):
 
 # %% ../nbs/04d_ring.ipynb #primitive
 ring_add_p = Primitive('ring_add')
+ring_add_p.multiple_results = True  # the ring, and the step that is to be sent next
 
 def ring_cpu(ring, s, indices, indptr, weight, delay, head, unit):
     "Equation (1) by the compiled loop, in place; arguments as in `ring_reference`"
@@ -92,27 +94,31 @@ def ring_cpu(ring, s, indices, indptr, weight, delay, head, unit):
     return jax.ffi.ffi_call(name, same_place, input_output_aliases={0: 0})(
         ring, s, indices, indptr, weight, delay, head, unit)
 
+def and_next(f: Callable, head: int = 6) -> Callable:
+    "What `f` returns, and the step after that which argument `head` is"
+    return lambda *args, **sizes: [f(*args, **sizes), args[head] + 1]
+
 def ring_gpu(*args):
     "Equation (1) by the CUDA kernel, for sums of integers; arguments as in `ring_reference`"
     from snnlit.cuda import ring_form, ring_fixed
-    return ring_fixed(*args) if ring_form(*args) else ring_portable(*args)
+    return ring_fixed(*args) if ring_form(*args) else and_next(ring_portable)(*args)
 
-def _lower(*args, form, fast=ring_portable):
-    return {'auto': fast, 'portable': ring_portable, 'reference': ring_reference}[form](*args)
+def _lower(*args, form, fast=and_next(ring_portable)):
+    return {'auto': fast, 'portable': and_next(ring_portable), 'reference': and_next(ring_reference)}[form](*args)
 
 _eager = partial(jax.jit, static_argnames='form')(lambda *args, form: ring_add_p.bind(*args, form=form))
 ring_add_p.def_impl(lambda *args, form: _eager(*args, form=form))
-ring_add_p.def_abstract_eval(lambda ring, *rest, form: ring)
-mlir.register_lowering(ring_add_p, mlir.lower_fun(_lower, multiple_results=False))
-for platform, fast in (('cpu', ring_cpu), ('cuda', ring_gpu)):
-    mlir.register_lowering(ring_add_p, mlir.lower_fun(partial(_lower, fast=fast), multiple_results=False), platform)
+ring_add_p.def_abstract_eval(lambda ring, *rest, form: [ring, rest[5]])
+mlir.register_lowering(ring_add_p, mlir.lower_fun(_lower, multiple_results=True))
+for platform, fast in (('cpu', and_next(ring_cpu)), ('cuda', ring_gpu)):
+    mlir.register_lowering(ring_add_p, mlir.lower_fun(partial(_lower, fast=fast), multiple_results=True), platform)
 
 def _jvp(primals, tangents, **params):
     if moves(tangents[0]): tangents = cleared(tangents[0], primals[6]), *tangents[1:]
     return sum_of_parts(ring_add_p, 1, 4)(primals, tangents, **params)
 
-def _transpose(cotangent, ring, s, indices, indptr, weight, delay, head, unit, *, form):
-    need = [ad.is_undefined_primal(x) for x in (ring, s, weight)]
+def _transpose(cotangents, ring, s, indices, indptr, weight, delay, head, unit, *, form):
+    need, (cotangent, _) = [ad.is_undefined_primal(x) for x in (ring, s, weight)], cotangents
     if type(cotangent) is ad.Zero:
         zero = [ad.Zero(x.aval) if n else None for x, n in zip((ring, s, weight), need)]
         return zero[0], zero[1], None, None, zero[2], None, None, None
@@ -153,8 +159,8 @@ def ring_add(
     head: Int[ArrayLike, ""],               # the step in which the spikes were sent
     unit: Float[ArrayLike, ""] | None = None,  # of an `int32` ring with float weights: equation (2)
     *, form: str = 'auto',                  # or 'portable', or 'reference'; all compute the same
-) -> Shaped[Array, "*batch slots m"]:
-    "The ring, its slot of step `head` cleared, with the drive of spikes `s` where it is due; in place where JAX allows"
+) -> tuple[Shaped[Array, "*batch slots m"], Int32[Array, ""]]:
+    "The ring, its slot of step `head` cleared, with the drive of spikes `s` where it is due, in place where JAX allows; and the next step"
     if form not in FORMS: raise ValueError(f'ring_add: form must be one of {", ".join(FORMS)}, got {form!r}.')
     if ring.ndim < 2: raise ValueError(f'ring_add: ring must have axes (..., slots, post neurons), got shape {ring.shape}.')
     weight, delay = (x.reshape(1) if x.ndim == 0 else x for x in (weight, delay))
@@ -167,7 +173,7 @@ def ring_add(
     event.check_call('ring_add', slot, s, indices, indptr, weight)
     if unit is not None: weight = rounded(weight)
     unit = jnp.asarray(1. if unit is None else unit, jnp.float32)
-    return ring_add_p.bind(ring, s, indices, indptr, weight, delay, jnp.asarray(head, jnp.int32), unit, form=form)
+    return tuple(ring_add_p.bind(ring, s, indices, indptr, weight, delay, jnp.asarray(head, jnp.int32), unit, form=form))
 
 # %% ../nbs/04d_ring.ipynb #due
 def ring_due(

@@ -33,8 +33,8 @@ def launcher(weight, wait, total):
     "C++ that calls `deliver` for types of weights, delays and sums"
     return f'''
 extern "C" void run(const u8* s, const int* indices, const int* indptr, const {weight}* w, const {wait}* delay, const int* head,
-                    const float* unit, {total}* sums, unsigned across, unsigned down, unsigned threads) {{
-  launch(across, down, threads, [=] {{ deliver(s, indices, indptr, w, delay, head, unit, sums, sums); }});
+                    const float* unit, {total}* sums, int* next, unsigned across, unsigned down, unsigned threads) {{
+  launch(across, down, threads, [=] {{ deliver(s, indices, indptr, w, delay, head, unit, sums, sums, next); }});
 }}'''
 
 
@@ -45,8 +45,9 @@ def emulated(folder, sums, s, conn, w, delay, head, unit, slots, kind, down, sha
                     THREADS=64, SHARE=share, ONE_WEIGHT=int(w.size == 1), ONE_DELAY=int(delay.size == 1), WEIGHT=types['weight'], WAIT=types['wait'], **kind)
     parts = [np.ascontiguousarray(x) for x in (s, np.asarray(conn.indices), np.asarray(conn.indptr), w, delay, np.array([head], np.int32),
                                                np.array([unit], np.float32))]
-    library.run(*map(pointer, parts), pointer(sums), -(-s.size//1024), down, 64)
-    return sums
+    after = np.zeros(1, np.int32)
+    library.run(*map(pointer, parts), pointer(sums), pointer(after), -(-s.size//1024), down, 64)
+    return sums, after[0]
 
 
 @needs_compiler
@@ -59,7 +60,7 @@ def test_event_add(tmp_path, n, m, prob, batch, one, down, share):
     w, s = rng.normal(size=1 if one else conn.nnz).astype(np.float32), rng.random((*batch, n)) < .1
     s[..., -1] = True
     unit, none = float(cuda.fixed_unit(jnp.array(w), conn.nnz, 62)), np.zeros(1, np.uint8)
-    sums = emulated(tmp_path, np.zeros((*batch, m), np.int64), s, conn, w, none, 0, unit, 1, cuda.INT64, down, share)
+    sums, _ = emulated(tmp_path, np.zeros((*batch, m), np.int64), s, conn, w, none, 0, unit, 1, cuda.INT64, down, share)
     np.testing.assert_array_equal(sums, cuda.fixed_sums(s, conn.indices, conn.indptr, w, m))
 
 
@@ -75,8 +76,9 @@ def test_ring_add(tmp_path, n, m, prob, batch, one_weight, one_delay, whole, slo
     delay = rng.integers(1, slots, 1 if one_delay else conn.nnz).astype(np.uint16 if slots > 255 else np.uint8)
     s, ring = rng.random((*batch, n)) < .1, rng.integers(-99, 99, (*batch, slots, m)).astype(np.int32)
     unit = 1. if whole else float(cuda.fixed_unit(jnp.array(w), conn.nnz))
-    want = np.asarray(ring_add(jnp.array(ring), s, conn.indices, conn.indptr, jnp.array(w), jnp.array(delay), head, None if whole else unit))
-    got = emulated(tmp_path, ring.copy(), s, conn, w, delay, head, unit, slots, cuda.INT32, 2, 2)
+    want, after = map(np.asarray, ring_add(jnp.array(ring), s, conn.indices, conn.indptr, jnp.array(w), jnp.array(delay), head, None if whole else unit))
+    got, then = emulated(tmp_path, ring.copy(), s, conn, w, delay, head, unit, slots, cuda.INT32, 2, 2)
+    assert after == then == head + 1
     np.testing.assert_array_equal(got, want)
     assert not got[..., head % slots, :].any() and (got != ring).any()
 

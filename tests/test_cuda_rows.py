@@ -95,7 +95,9 @@ def added(libraries, spec, prob, *, kind='int', wave=4, across=16, down=1):
     "The sums by `grow_add`, from a grid of any shape"
     library = libraries(GROW_ADD, kind, wave)
     rest = prepared(library, spec, prob, across)
-    return run(library, 'grow_add', (spec['s'], *rest), [spec['sums']], (-(-spec['s'].size//1024), down, 64))[0]
+    sums, after = run(library, 'grow_add', (spec['s'], *rest), [spec['sums'], np.zeros(1, np.int32)], (-(-spec['s'].size//1024), down, 64))
+    assert after == np.array([spec['head']], np.int32) + 1
+    return sums
 
 
 def tiled(libraries, spec, prob, *, across=16, down=1):
@@ -105,7 +107,9 @@ def tiled(libraries, spec, prob, *, across=16, down=1):
     count, fired = run(library, 'list_fired', (s, zero), [zero, np.zeros(s.size, np.int32)], (-(-s.size//1024), 1, 64))
     assert sorted(fired[:count[0]]) == list(np.flatnonzero(s))
     tiles = -(-spec['m']//TILE) + (len(spec['keys']) > 5)
-    return run(library, 'grow_tiles', (fired, count, *rest), [spec['sums']], (tiles, down, 64))[0]
+    sums, after = run(library, 'grow_tiles', (fired, count, *rest), [spec['sums'], np.zeros(1, np.int32)], (tiles, down, 64))
+    assert after == np.array([spec['head']], np.int32) + 1
+    return sums
 
 
 sizes = st.sampled_from([(1, 1), (3, 33), (1003, 57), (2100, 31), (40, 1025), (300, 300), (7, 16_385), (2, 40_000)])
@@ -174,25 +178,24 @@ def test_as_it_is_sent(tmp_path, monkeypatch, n, m, prob, batch, kind, options):
     spec, names = case(n, m, prob, batch, kind=kind, fired=3, **options), []
     def launch(text, name, results, args, grid, in_place, threads=256):
         names.append(name)
-        args, alone = [np.asarray(x) for x in args], not isinstance(results, tuple)
-        results = (results,) if alone else results
+        args = [np.asarray(x) for x in args]
         before = {result: args[operand] for operand, result in in_place.items()}
         start = [before.get(k, np.zeros(x.shape, x.dtype)) for k, x in enumerate(results)]
         assert all(x.shape == y.shape and x.dtype == y.dtype for x, y in zip(start, results))
         (folder := tmp_path/name).mkdir()
-        found = run(built(folder, text), name, args, start, (*grid, threads))
-        return found[0] if alone else found
+        return run(built(folder, text), name, args, start, (*grid, threads))
     monkeypatch.setattr(cuda_rows, 'launch', launch)
     dense = m == 9000
     monkeypatch.setattr(cuda_rows, 'in_tiles', lambda *sizes: dense)
     sums = spec['sums'] if kind == 'int' else spec['sums'].view(np.uint32).reshape(*spec['sums'].shape, 2)
     operands = {name: jnp.asarray(x) for name, x in spec.items() if name not in ('sums', 'm', 'slots', 'clear')}
-    found = grow_sums(jnp.asarray(sums), guide=jnp.asarray(guide_table(prob)), **operands, m=m, slots=spec['slots'], clear=spec['clear'])
+    found, after = grow_sums(jnp.asarray(sums), guide=jnp.asarray(guide_table(prob)), **operands, m=m, slots=spec['slots'], clear=spec['clear'])
     np.testing.assert_array_equal(found.view(spec['sums'].dtype).reshape(spec['sums'].shape), grow_law(**spec))
-    assert names == (['list_fired', 'grow_tiles'] if dense else ['grow_add'])
+    assert after == spec['head'] + 1 and names == (['list_fired', 'grow_tiles'] if dense else ['grow_add'])
 
 
 def test_batch_of_nobody():
     "There is nothing to launch"
     none = jnp.zeros((0, 3), jnp.int32)
-    assert grow_sums(none, jnp.zeros((0, 4), bool), *[None]*7, m=3, slots=1) is none
+    sums, after = grow_sums(none, jnp.zeros((0, 4), bool), *[None]*5, 7, None, m=3, slots=1)
+    assert sums is none and after == 8
