@@ -58,7 +58,7 @@ __device__ __forceinline__ void clear(SUM* sums, int now) {
 
 # %% ../nbs/04e_cuda.ipynb #text
 DELIVER = HEAD + r"""
-#define CHUNK 128      // synapses of a row that a warp takes at a time
+#define CHUNK 64       // synapses of a row that a warp takes at a time
 
 // sums, in units, of the weights of all synapses whose sender fired
 extern "C" __global__ void __launch_bounds__(THREADS) deliver(const u8* spikes, const int* __restrict__ indices, const int* __restrict__ indptr,
@@ -167,7 +167,7 @@ INT64 = dict(SUM='u64', ROUND='__float2ll_rn')    # sums that become floats at o
 def delivered(sums, s, indices, indptr, weight, delay, head, unit, m: int, slots: int, kind: dict[str, str]):
     "The sums, in place, with the weights of all synapses whose sender fired; and the next step"
     n, fan_out = s.shape[-1], -(-indices.size//s.shape[-1])
-    warps = 1 << (-(-fan_out//128) - 1).bit_length()  # for all of a row at once
+    warps = 1 << (-(-fan_out//64) - 1).bit_length()  # for all of a row at once
     down = min(warps, DOWN)
     share = min(warps//down, THREADS//32)
     numbers = dict(THREADS=THREADS, SENDERS=n, ROWS=s.size, RECEIVERS=m, SLOTS=slots, SHARE=share, ONE_WEIGHT=int(weight.size == 1), ONE_DELAY=int(delay.size == 1),

@@ -76,38 +76,39 @@ extern "C" __global__ void grow_add(const u8* spikes, const WEIGHT* __restrict__
   __shared__ int list[SEGMENT];
   __shared__ int count;
   if (blockIdx.x + blockIdx.y + threadIdx.x == 0) next[0] = (int)(head[0] + 1u);
-  int now = (head[0]%SLOTS + SLOTS)%SLOTS;
+  int now = (head[0]%SLOTS + SLOTS)%SLOTS, down = gridDim.y;
   if (CLEAR) clear(sums, now);
-  int fired = who_fired(spikes, list, &count);
-  u32 first = keys[6], stop = first + RECEIVERS;
-  for (int k = threadIdx.x/ACROSS; k < fired; k += blockDim.x/ACROSS) {
-    long long at = (long long)blockIdx.x*SEGMENT + list[k], member = at/SENDERS;
-    Row row = row_of(at%SENDERS + keys[5], keys);
+  u32 first = keys[6], stop = first + RECEIVERS, from = first/CHUNK + blockIdx.y;
+  int each = ((int)((stop - 1)/CHUNK - from) + down)/down;   // chunks of a row that are this block's
+  int tasks = who_fired(spikes, list, &count)*each;
+  for (int t = threadIdx.x; t < tasks; t += blockDim.x) {
+    int k = t/each;
+    u32 c = from + down*(t - k*each);
+    long long at = (long long)blockIdx.x*SEGMENT + list[k], member = ROWS == SENDERS ? 0 : at/SENDERS;
+    Row row = row_of(at - member*SENDERS + keys[5], keys);
     SUM* ring = sums + member*SLOTS*RECEIVERS;
     float scale = 1/unit[member];
     SUM term = in_units(values[0], scale);
-    for (u32 c = first/CHUNK + blockIdx.y*ACROSS + threadIdx.x%ACROSS; c <= (stop - 1)/CHUNK; c += gridDim.y*ACROSS)
-      follow(chunk_stream(row, c), row.b, c*CHUNK, first, stop, keys[4] ? ~0u : row.pre, table, guide, [&](u32 post) {
-        u32 h = ONE_VALUE && ONE_DELAY ? 0 : drawn(row.pair_a, row.pair_b, post);
-        if (!ONE_VALUE) term = in_units(values[h >> 19], scale);
-        int slot = (now + delays[ONE_DELAY ? 0 : h >> 7 & 4095])%SLOTS;
-        atomicAdd(ring + (long long)slot*RECEIVERS + (post - first), term);
-      });
+    follow(chunk_stream(row, c), row.b, c*CHUNK, first, stop, keys[4] ? ~0u : row.pre, table, guide, [&](u32 post) {
+      u32 h = ONE_VALUE && ONE_DELAY ? 0 : drawn(row.pair_a, row.pair_b, post);
+      if (!ONE_VALUE) term = in_units(values[h >> 19], scale);
+      int slot = now + delays[ONE_DELAY ? 0 : h >> 7 & 4095];
+      atomicAdd(ring + (long long)(slot < SLOTS ? slot : slot - SLOTS)*RECEIVERS + (post - first), term);
+    });
   }
 }
 """
 
 # %% ../nbs/04f_cuda_rows.ipynb #grid
-BLOCKS = 1024   # of 256 threads, that a large GPU holds at a time
+BLOCKS = 2048   # of 256 threads: twice as many as a large GPU holds at a time
 
 def row_grid(
     rows: int,    # senders, of all members of the batch
     chunks: int,  # of a row
-) -> tuple[int, int, int]:
-    "Blocks along the senders, blocks along a row, and threads of a block along a row: a power of two"
+) -> tuple[int, int]:
+    "Blocks along the senders, and blocks along a row"
     x = -(-rows//1024)
-    y = min(max(BLOCKS//x, 1), -(-chunks//32))
-    return x, y, min(1 << (-(-chunks//y) - 1).bit_length(), 256)
+    return x, max(min(BLOCKS//x, -(-chunks//32)), -(-chunks//2**20), 1)
 
 # %% ../nbs/04f_cuda_rows.ipynb #tiles
 GROW_TILES = ROWS_AGAIN + r"""
@@ -162,7 +163,7 @@ def in_tiles(
 def tile_grid(receivers: int, part: bool) -> tuple[int, int]:
     "Tiles, and blocks that share one"
     tiles = -(-receivers//TILE) + part
-    return tiles, min(max(BLOCKS//tiles, 1), 8)
+    return tiles, min(max(BLOCKS//2//tiles, 1), 8)
 
 # %% ../nbs/04f_cuda_rows.ipynb #call
 def grow_sums(
@@ -186,9 +187,9 @@ def grow_sums(
     results = jax.ShapeDtypeStruct(sums.shape, sums.dtype), jax.ShapeDtypeStruct((), jnp.int32)
     unit = jnp.broadcast_to(unit, s.shape[:-1] or (1,))
     rest = values, table, guide, jnp.pad(keys, (0, 7 - keys.size)), delays, head, unit, sums
-    x, y, across = row_grid(s.size, -(-m//chunk) + part)
+    x, y = row_grid(s.size, -(-m//chunk) + part)
     if s.size > n or delays.size > 1 or sums.dtype != jnp.int32 or not in_tiles(n, m, chunk):
-        return launch(with_numbers(GROW_ADD, **numbers, ACROSS=across), 'grow_add', results, (s, *rest), (x, y), {8: 0})
+        return launch(with_numbers(GROW_ADD, **numbers), 'grow_add', results, (s, *rest), (x, y), {8: 0})
     text = with_numbers(GROW_TILES, **numbers, TILE=TILE, ACROSS=min(TILE//chunk, 256))
     one, each = (jax.ShapeDtypeStruct((size,), jnp.int32) for size in (1, n))
     count, fired = launch(text, 'list_fired', (one, each), (s, jnp.zeros(1, jnp.int32)), (x, 1), {1: 0})

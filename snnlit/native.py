@@ -15,7 +15,7 @@ from numba.extending import intrinsic, overload
 # %% auto #0
 __all__ = ['load64', 'load32', 'store32', 'pointer', 'prefetch', 'argument', 'result', 'dimension', 'last', 'size', 'flat',
            'introduced', 'register', 'fetch', 'listed', 'deliver', 'make_handler', 'event_target', 'deliver_later',
-           'make_ring_handler', 'ring_target', 'pack', 'pack_target']
+           'make_ring_handler', 'ring_target', 'learn_rows', 'learn_target', 'pack', 'pack_target']
 
 # %% ../nbs/03d_native.ipynb #raw-memory
 def _at(b, address, bits): return b.inttoptr(address, ir.IntType(bits).as_pointer())
@@ -224,6 +224,39 @@ def ring_target(spike, value, wait, total) -> str:
     dtypes = [np.dtype(each) for each in (spike, value, wait, total)]
     name = '_'.join([_OWNER, 'ring', *(each.name for each in dtypes)])
     register(name, make_ring_handler(*(each.type for each in dtypes)))
+    return name
+
+# %% ../nbs/03d_native.ipynb #learn
+@njit(error_model='numpy')
+def learn_rows(weight, fired, trace, indices, indptr, order, low, high, m):
+    "`weight += trace`, within bounds, at the synapses of those that fired, for each member of the batch"
+    n, size = indptr.size - 1, indices.size
+    active = np.empty(n + 1, np.int32)
+    for b in range(fired.size//n):
+        w, y = weight[b*size:(b + 1)*size], trace[b*m:(b + 1)*m]
+        rows = listed(fired[b*n:(b + 1)*n], active)
+        for r in range(rows):
+            for k in range(indptr[active[r]], indptr[active[r] + 1]):
+                e = k
+                if order.size:
+                    e = order[k]
+                    if k + 32 < size: prefetch(w.ctypes.data + w.itemsize*order[k + 32])
+                new = w[np.uint32(e)] + y[np.uint32(indices[k])]
+                w[np.uint32(e)] = low if new < low else high if new > high else new
+
+@lru_cache(maxsize=None)
+def learn_target(value) -> str:
+    "The name under which XLA knows `learn_rows` for weights of this dtype; compiles it once"
+    name, value = f'{_OWNER}_learn_{np.dtype(value).name}', np.dtype(value).type
+    @cfunc(types.intp(types.intp), cache=True)
+    def handler(frame):
+        if introduced(frame): return 0
+        weight, fired, trace = flat(result(frame, 0), value), flat(argument(frame, 1), np.bool_), flat(argument(frame, 2), value)
+        indices, indptr, order = flat(argument(frame, 3), np.int32), flat(argument(frame, 4), np.int32), flat(argument(frame, 5), np.int32)
+        low, high = flat(argument(frame, 6), value), flat(argument(frame, 7), value)
+        learn_rows(weight, fired, trace, indices, indptr, order, low[0], high[0], last(argument(frame, 2)))
+        return 0
+    register(name, handler)
     return name
 
 # %% ../nbs/03d_native.ipynb #pack-code

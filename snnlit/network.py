@@ -453,6 +453,19 @@ def _apart(before: NetworkState, after: NetworkState) -> NetworkState:
     changed = iter(lax.optimization_barrier([y for x, y in zip(old, new) if x is not y]))
     return replace(form.unflatten([y if x is y else next(changed) for x, y in zip(old, new)]), t=after.t)
 
+def _turns(step, s: NetworkState, courses: dict, steps: int, each: int):
+    "`steps` steps, `each` of them in one turn of a loop, with what was seen: spikes as bits, and samples"
+    def turn(s, now):
+        seen = []
+        for k in range(each):
+            s, new = step(s, {n: x[k] for n, x in now.items()})
+            seen.append(new)
+        spikes, fields = jax.tree.map(lambda *x: jnp.stack(x), *seen)
+        return s, ({n: pack_bits(x) for n, x in spikes.items()}, fields)
+    turns = steps//each
+    s, seen = lax.scan(turn, s, {n: x.reshape(turns, each, *x.shape[1:]) for n, x in courses.items()}, length=turns)
+    return s, jax.tree.map(lambda x: x.reshape(steps, *x.shape[2:]), seen)
+
 @partial(jax.jit, static_argnames=('steps', 'first', 'sources', 'rasters', 'samples'))
 def _chunk(net, s, constants, courses, *, steps, first, sources, rasters, samples):
     "`steps` steps from state `s`, and what was recorded of them"
@@ -460,12 +473,17 @@ def _chunk(net, s, constants, courses, *, steps, first, sources, rasters, sample
         x = _locate(net, s, sample.field)
         return x if sample.neurons is None else x[..., np.array(sample.neurons)]
     gpu = jax.default_backend() == 'gpu'
-    def body(s, now):
+    def step(s, now):
         x = {**constants, **now, **{n: f(s.t*net.dt) for n, f in sources}}
         before, s = s, net.step(s, x)
         if gpu: s = _apart(before, s)
-        return s, ({n: pack_bits(s.cells[n].spike != 0) for n in rasters}, {k.field: observe(s, k) for k in samples})
-    s, (bits, fields) = lax.scan(body, s, courses, length=steps, unroll=8 if gpu else 1)
+        return s, ({n: s.cells[n].spike != 0 for n in rasters}, {k.field: observe(s, k) for k in samples})
+    parts = [(n, each) for n, each in ((steps//8*8, 8), (steps % 8, 1)) if n] if gpu else [(steps, 1)]
+    seen, begin = [], 0
+    for n, each in parts:
+        s, new = _turns(step, s, {k: x[begin:begin + n] for k, x in courses.items()}, n, each)
+        seen, begin = [*seen, new], begin + n
+    bits, fields = seen[0] if len(seen) == 1 else jax.tree.map(lambda *x: jnp.concatenate(x), *seen)
     return s, bits, {k.field: fields[k.field][(-first - 1) % k.stride::k.stride] for k in samples}
 
 # %% ../nbs/09_network.ipynb #timing
@@ -624,6 +642,7 @@ def simulate(
         return result(state=out[0], bits=out[1], fields=out[2], steps=steps)
     per_step, gpu = _bytes_per_step(net, s, rasters, samples), jax.default_backend() == 'gpu'
     most = int(np.clip(2**26/max(per_step, 1), 1, 10_000 if gpu else 1000))
+    if gpu: most = most//8*8 or most  # whole turns
     chunk = min(steps, most if chunk is None else count('simulate: chunk (steps)', chunk))
     return _loop(net, s, inputs, first, steps, chunk, plan, result, progress, stay=gpu and steps*per_step < 2**30)
 

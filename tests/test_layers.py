@@ -119,6 +119,22 @@ def test_stdp(oracles):
     assert len(cases) == 132 and set(parted) == {'MaskedLinear', 'OneToOne'}  # hidden weights drift; bounds ignored
 
 
+def test_stdp_by_events(oracles):
+    "With a list by columns too, from weights within the bounds: the rule, in all 24 cases"
+    z, cases = load(oracles, 'stdp')
+    mask, tried = z['mask'].astype(bool), 0
+    for case in cases:
+        if case['layer'] != 'EventCSRLinear': continue
+        f, W = '_f'*(case['spikes'] == 'float'), np.clip(z['W'], case.get('w_min'), case.get('w_max'))
+        layer = EventCSRLinear(CSR.from_dense(mask), W[mask]).indexed()
+        on_pre, on_post = ({'spike': z[f'{a}_spike' + f], 'trace': z[f'{b}_trace']} for a, b in (('pre', 'post'), ('post', 'pre')))
+        new = layer.stdp_update(on_pre if case['which'] != 'post' else None, on_post if case['which'] != 'pre' else None,
+                                case.get('w_min'), case.get('w_max'))
+        assert np.array_equal(new.weight, stdp_right(W, z, case)[mask].astype(np.float32)) and same(new.columns, layer.columns), case
+        tried += 1
+    assert tried == 24
+
+
 def test_no_synapse_appears():
     "What a mask hides keeps its value, and the diagonal without self-connections too"
     W, conn = np.full((3, 3), 5.), FixedProb(.5, seed=3)(3, 3)

@@ -11,13 +11,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import jax, jax.numpy as jnp, numpy as np
 from jax import lax
 from snnlit import coba, network, simulate
-from snnlit.connect import FixedProb
+from snnlit.connect import CSR, FixedProb
+from snnlit.core import put
 from snnlit.cuda import driver_version, fixed_sums
 from snnlit.delayed import Delayed, normal_delays
 from snnlit.event import event_add
 from snnlit.initialize import Normal
 from snnlit.justintime import JitFPHomoLinear, JitFPNormalLinear
-from snnlit.layers import EventCSRLinear
+from snnlit.layers import CSRLinear, EventCSRLinear, by_columns
+from snnlit.learn import event_learn
 from snnlit.microcircuit import microcircuit
 from snnlit.network import Network
 from snnlit.neurons import LifRef
@@ -69,6 +71,16 @@ def grown(n: int, m: int, prob: float, normal: bool, delays, batch: tuple[int, .
     return agree(sent, np.random.default_rng(0).random((*batch, n)) < .1)
 
 
+def learned(n: int, m: int, prob: float, batch: tuple[int, ...], columns: bool, wide: bool) -> bool:
+    "Synapses that learn, along rows or columns: float32 or float64 weights against those of the CPU"
+    with jax.enable_x64(wide):
+        rng, (conn, *order) = np.random.default_rng(0), (FixedProb(prob, seed=1)(n, m),)
+        if columns: conn, *order = by_columns(conn)
+        w, y = (rng.normal(size=(*batch, size)).astype(float if wide else np.float32) for size in (conn.nnz, conn.num_post))
+        def f(*args): return event_learn(*args, w_min=-.5, w_max=1.)
+        return agree(f, w, rng.random((*batch, conn.num_pre)) < .1, y, conn.indices, conn.indptr, *order)
+
+
 def one_matrix() -> dict:
     "SHA-256 of the integers that arrive from one matrix: just in time and stored, on CPU and GPU"
     def arriving(stored):
@@ -87,7 +99,8 @@ def check() -> dict:
     cases = {'event': [(1000, 1500, .1, (), False), (3000, 2000, .02, (3,), True), (5000, 20, .5, (), False), (7, 3, .5, (2, 2), True)],
              'ring': [(1000, 1500, .1, (), 9, False), (3000, 2000, .02, (3,), 300, False), (1000, 1500, .1, (2, 2), 2, True), (5000, 20, .5, (), 4, False)],
              'grown': [(3000, 2000, .1, False, 3, ()), (3000, 2000, .02, True, normal_delays(15, 7.5), ()), (500, 9000, .001, True, 1, (2, 3)),
-                       (40, 70_000, .9, False, normal_delays(5, 2), ()), (300_000, 200_000, .001, False, 1, ())]}
+                       (40, 70_000, .9, False, normal_delays(5, 2), ()), (300_000, 200_000, .001, False, 1, ())],
+             'learned': [(1000, 1500, .1, (), False, False), (3000, 2000, .02, (3,), True, False), (5000, 20, .5, (), True, True), (7, 3, .5, (2, 2), False, True)]}
     out = {name: [globals()[name](*case) for case in each] for name, each in cases.items()} | {'one matrix': one_matrix()}
     assert all(all(out[name]) for name in cases) and len(set(out['one matrix'].values())) == 1, out
     return out
@@ -105,13 +118,25 @@ def timed(net, ms: float, **kw) -> dict:
                 fetch_us=round(median(lambda t: 1e6*t.fetch/t.steps), 2), Hz=rates, **dict(identical=equal, sha256=found) if found else {})
 
 
+def one_population(n: int) -> Network:
+    "The network of `coba` as one population with two lists, in which senders of the other kind have no synapses"
+    cell = dict(V_rest=-60., V_reset=-60., V_th=-50., tau=20., tau_ref=5., V_initializer=Normal(-55., 2.))
+    def arrow(begin, end, weight, syn, out):
+        part = FixedProb(80/n, seed=begin)(end - begin, n)
+        indptr = jnp.concatenate([jnp.zeros(begin, jnp.int32), part.indptr, jnp.full(n - end, part.nnz, jnp.int32)])
+        return FullProjAlignPostMg('N', None, EventCSRLinear(CSR(part.indices, indptr, n, n), weight), syn, out, 'N')
+    return Network({'N': LifRef(n, **cell)}, [arrow(0, n*4//5, .6, Expon(tau=5.), COBA(E=0.)), arrow(n*4//5, n, 6.7, Expon(tau=10.), COBA(E=-80.))])
+
+
 def coba_steps() -> list[dict]:
     "The network with conductances"
     out = []
     for n, ms in ((4000, 2000.), (40_000, 2000.), (400_000, 1000.), (4_000_000, 200.)):
         net = coba(n)
         for record in ((), ('spikes',))[:1 + (n < 10**6)]: out.append(dict(neurons=n, record=bool(record), **timed(net, ms, input=20., record=record)))
-        print(out[-1], flush=True)
+        del net
+        out.append(dict(neurons=n, record=False, one_population=True, **timed(one_population(n), ms, input=20., record=())))
+        print(out[-2:], flush=True)
     return out
 
 
@@ -152,25 +177,60 @@ def profiled(net) -> dict:
 
 
 def rows(n: int = 10**6) -> list[dict]:
-    "A million neurons whose connections are made just in time: the product alone, in a loop over steps"
+    "A million neurons whose connections are made just in time: spikes are drawn and delivered, in a loop over steps"
     out, who = [], jnp.arange(n, dtype=jnp.uint32)
+    def fired(t, spikes): return ((who + t)*np.uint32(2654435761) >> 7) % np.uint32(n//spikes) == 0
+    def run(ring, late, spikes):
+        def step(ring, t): return lax.optimization_barrier(late.send(ring, fired(t, spikes))), None
+        return lax.scan(step, ring, jnp.arange(400, dtype=jnp.uint32), unroll=8)[0]
+    f = jax.jit(run, static_argnums=2, compiler_options={'xla_gpu_graph_min_graph_size': 1})
     for fan_out, spikes in ((80, 1000), (1000, 100), (1000, 1000), (1000, 10_000)):
-        late = Delayed(JitFPHomoLinear(n, n, fan_out/n, 1., seed=1), 1)
-        def run(ring, product):
-            def step(ring, t):
-                s = (who*np.uint32(2654435761) + t.astype(jnp.uint32)*np.uint32(40503)) % np.uint32(n//spikes) == 0
-                ring = late.send(ring, s) if product else ring
-                return lax.optimization_barrier(ring), s.any()
-            return lax.scan(step, ring, jnp.arange(400), unroll=8)
-        found = {}
-        for product in (False, True):
-            f = jax.jit(run, static_argnums=1, compiler_options={'xla_gpu_graph_min_graph_size': 1})
-            jax.block_until_ready(f(late.init_ring(), product))
+        late, us = Delayed(JitFPHomoLinear(n, n, fan_out/n, 1., seed=1), 1), []
+        for _ in range(4):
+            ring = jax.block_until_ready(late.init_ring())
             start = time.perf_counter()
-            ring, _ = jax.block_until_ready(f(late.init_ring(), product))
-            found['with' if product else 'without'] = round(1e6*(time.perf_counter() - start)/400, 2)
-        out.append(dict(fan_out=fan_out, spikes=spikes, **found))
+            jax.block_until_ready(f(ring, late, spikes))
+            us.append(1e6*(time.perf_counter() - start)/400)
+        out.append(dict(fan_out=fan_out, spikes=int(fired(0, spikes).sum()), us=round(float(np.median(us[1:])), 2)))
         print(out[-1], flush=True)
+    return out
+
+
+def learning(n: int = 50_000, prob: float = .02, spikes: int = 50, steps: int = 1000) -> dict:
+    "Microseconds of an update of fifty million synapses, pre- and post-synaptic: by events, and by a pass over all"
+    start, who = time.perf_counter(), jnp.arange(n, dtype=jnp.uint32)
+    conn = jax.block_until_ready(FixedProb(prob, seed=1)(n, n))
+    made, start = time.perf_counter() - start, time.perf_counter()
+    events = jax.block_until_ready(EventCSRLinear(conn, jax.random.uniform(jax.random.key(0), (conn.nnz,))).indexed())
+    out = dict(synapses=conn.nnz, spikes=spikes, pattern_s=round(made, 1), columns_s=round(time.perf_counter() - start, 1),
+               bytes_per_synapse=round(events.nbytes/conn.nnz, 2))
+    trace = jnp.asarray(np.random.default_rng(0).normal(size=(2, n))/9, jnp.float32)
+    def fired(t, k): return (who*np.uint32(2654435761) + (2*t + k)*np.uint32(40503)) % np.uint32(n//spikes) == 0
+    def run(w, layer, trace, halves, steps):
+        def step(w, t):
+            pre, post = ({'spike': fired(t, k), 'trace': trace[k]} if half in halves else None for k, half in enumerate(('pre', 'post')))
+            if halves: w = put(layer, lambda l: l.weight, w).stdp_update(pre, post, 0., 1.).weight
+            return lax.optimization_barrier(w), fired(t, 0).sum() + fired(t, 1).sum()
+        return lax.scan(step, w, jnp.arange(steps, dtype=jnp.uint32), unroll=8)
+    f = jax.jit(run, static_argnums=(3, 4), donate_argnums=0, compiler_options={'xla_gpu_graph_min_graph_size': 1})
+    def after(layer, halves, steps):
+        w = jax.block_until_ready(layer.weight.copy())  # which `f` takes for its own
+        start = time.perf_counter()
+        w, fires = jax.block_until_ready(f(w, layer, trace, halves, steps))
+        return w, fires, 1e6*(time.perf_counter() - start)/steps
+    both, ends = ('pre', 'post'), []
+    layers = {'by events': (events, steps), 'over all': (CSRLinear(conn, events.weight), max(8, steps//40))}
+    for layer, _ in layers.values(): ends.append(after(layer, both, 24)[0])
+    out['changed'] = int((ends[0] != events.weight).sum())
+    out['spikes per step and side'] = round(float(after(events, both, 24)[1].mean())/2, 1)
+    out['same bits'] = bool((ends[0] == ends[1]).all())
+    assert out['same bits'] and out['changed'], out
+    del ends
+    for name, (layer, many) in layers.items():
+        for halves in ((), ('pre',), ('post',), both):
+            us = [after(layer, halves, many)[2] for _ in range(4)][1:]
+            out[f'{name}: {" and ".join(halves) or "no learning"}'] = round(float(np.median(us)), 2)
+        print(out, flush=True)
     return out
 
 
@@ -202,7 +262,7 @@ def agreement() -> dict:
                 Hz={name: round(float(np.bitwise_count(bits).sum()/3200/.5), 2) for name, bits in (('GPU', ours), ('CPU', theirs))})
 
 
-PARTS = dict(check=check, circuit=circuit, coba=coba_steps, rows=rows, hundred_billion=hundred_billion, agreement=agreement)
+PARTS = dict(check=check, circuit=circuit, coba=coba_steps, rows=rows, learning=learning, hundred_billion=hundred_billion, agreement=agreement)
 
 
 def main() -> int:
