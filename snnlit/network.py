@@ -702,6 +702,13 @@ def _keep(kept: list, end: int, after: NetworkState, out, fetch: Callable) -> No
     kept.append((end, jax.block_until_ready(after), jax.tree.map(fetch, out)))  # at once: Ctrl-C comes before or after
     if len(kept) > 1: kept[-2] = kept[-2][0], None, kept[-2][2]
 
+def _joined(*parts: Array | np.ndarray) -> np.ndarray:
+    "The record of one chunk after the other as one, on the host; joined where it is, and read-only, as arrays of JAX are"
+    whole = parts[0] if len(parts) == 1 else (jnp if isinstance(parts[0], jax.Array) else np).concatenate(parts)
+    whole = np.asarray(whole)
+    whole.flags.writeable = False
+    return whole
+
 def _loop(net, s, inputs, first, steps, chunk, plan, result, progress, stay) -> Result:
     "Chunk by chunk, until done or interrupted; may records `stay` on the device meanwhile?"
     start, compiling, ready, sent, interrupted = perf_counter(), 0., {}, 0, False
@@ -727,7 +734,7 @@ def _loop(net, s, inputs, first, steps, chunk, plan, result, progress, stay) -> 
             if not kept: raise
             interrupted = True
     end, (*_, (done, s, _)), records = perf_counter(), kept, [record for *_, record in kept]
-    bits, fields = (jax.tree.map(lambda *x: np.concatenate([*map(np.asarray, x)]), *each) for each in zip(*records))
+    bits, fields = (jax.tree.map(_joined, *each) for each in zip(*records))
     timing = Timing(compiling, end - start - compiling, done, net.dt, perf_counter() - end)
     return result(state=_without_rings(outer, s), bits=bits, fields=fields, steps=done, interrupted=interrupted, timing=timing)
 
