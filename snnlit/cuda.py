@@ -13,8 +13,8 @@ from .ring import fixed_unit
 
 # %% auto #0
 __all__ = ['HEAD', 'DELIVER', 'FINISH', 'THREADS', 'DOWN', 'INT32', 'INT64', 'nvrtc', 'as_ptx', 'launch', 'with_numbers',
-           'delivered', 'fixed_add', 'finished', 'ring_fixed', 'driver_version', 'usable', 'event_form', 'ring_form',
-           'fixed_sums']
+           'row_shares', 'delivered', 'fixed_add', 'finished', 'ring_fixed', 'driver_version', 'usable', 'event_form',
+           'ring_form', 'fixed_sums']
 
 # %% ../nbs/04e_cuda.ipynb #head
 HEAD = r"""
@@ -58,7 +58,6 @@ __device__ __forceinline__ void clear(SUM* sums, int now) {
 
 # %% ../nbs/04e_cuda.ipynb #text
 DELIVER = HEAD + r"""
-#define CHUNK 64       // synapses of a row that a warp takes at a time
 
 // sums, in units, of the weights of all synapses whose sender fired
 extern "C" __global__ void __launch_bounds__(THREADS) deliver(const u8* spikes, const int* __restrict__ indices, const int* __restrict__ indptr,
@@ -161,16 +160,23 @@ def with_numbers(text: str, **numbers) -> str:
     return ''.join(f'#define {k} {v}\n' for k, v in numbers.items()) + text
 
 THREADS, DOWN = 256, 16  # of a block; most blocks that share a segment: what was fastest on an H100
+
+def row_shares(
+    synapses: int, senders: int,  # of a list
+    chunk: int,                   # synapses of a row that a warp takes at a time
+) -> tuple[int, dict[str, int]]:
+    "How many blocks share a row of mean length, and the numbers of a kernel that say so"
+    warps = 1 << (-(-synapses//(senders*chunk)) - 1).bit_length()  # for all of a row at once
+    down = min(warps, DOWN)
+    return down, dict(THREADS=THREADS, CHUNK=chunk, SHARE=min(warps//down, THREADS//32))
+
 INT32 = dict(SUM='int', ROUND='__float2int_rn')   # sums in a ring
 INT64 = dict(SUM='u64', ROUND='__float2ll_rn')    # sums that become floats at once
 
 def delivered(sums, s, indices, indptr, weight, delay, head, unit, m: int, slots: int, kind: dict[str, str]):
     "The sums, in place, with the weights of all synapses whose sender fired; and the next step"
-    n, fan_out = s.shape[-1], -(-indices.size//s.shape[-1])
-    warps = 1 << (-(-fan_out//64) - 1).bit_length()  # for all of a row at once
-    down = min(warps, DOWN)
-    share = min(warps//down, THREADS//32)
-    numbers = dict(THREADS=THREADS, SENDERS=n, ROWS=s.size, RECEIVERS=m, SLOTS=slots, SHARE=share, ONE_WEIGHT=int(weight.size == 1), ONE_DELAY=int(delay.size == 1),
+    down, shares = row_shares(indices.size, n := s.shape[-1], 64)
+    numbers = dict(**shares, SENDERS=n, ROWS=s.size, RECEIVERS=m, SLOTS=slots, ONE_WEIGHT=int(weight.size == 1), ONE_DELAY=int(delay.size == 1),
                    WAIT={1: 'u8', 2: 'u16'}[delay.dtype.itemsize], WEIGHT='int' if weight.dtype == jnp.int32 else 'float', **kind)
     grid = -(-s.size//1024), down
     args = s, indices, indptr, weight, delay, head.reshape(1), unit.reshape(1), sums
@@ -221,11 +227,11 @@ def usable() -> bool:
 
 def event_form(acc, s, indices, indptr, weight) -> bool:
     "Whether `fixed_add` can take these arguments"
-    return s.dtype == bool and acc.dtype == weight.dtype and acc.dtype in (jnp.float32, jnp.int32) and indices.size > 0 and usable()
+    return s.dtype == bool and acc.dtype == weight.dtype and acc.dtype in (jnp.float32, jnp.int32) and indices.size*s.size > 0 and usable()
 
 def ring_form(ring, s, indices, indptr, weight, delay, head, unit) -> bool:
     "Whether `ring_fixed` can take these arguments"
-    return s.dtype == bool and ring.dtype == jnp.int32 and indices.size > 0 and ring.shape[-2]*ring.shape[-1] < 2**31 and usable()
+    return s.dtype == bool and ring.dtype == jnp.int32 and indices.size*s.size > 0 and ring.shape[-2]*ring.shape[-1] < 2**31 and usable()
 
 # %% ../nbs/04e_cuda.ipynb #law
 def fixed_sums(

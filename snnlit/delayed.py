@@ -125,7 +125,10 @@ class Delayed:
     def take(self, acc: Float[Array, "*batch post"], ring: Ring) -> Float[Array, "*batch post"]:
         "The accumulator with what is due now"
         due = ring_due(ring.sums, ring.head.ravel()[0])
-        return acc + (due if ring.unit is None else due.astype(ring.unit.dtype)*ring.unit[..., 0])
+        if ring.unit is None: return acc + due
+        unit = ring.unit[..., 0]
+        if self.weights().size == 1: unit = jnp.where(unit == self.unit(), unit, jnp.nan)  # these were spikes of another weight
+        return acc + due.astype(unit.dtype)*unit
 
     def to_csr(self) -> CSR: return self.layer.to_csr()
     def csr_weight(self) -> Float[Array, "*#nnz"]: return self.layer.csr_weight()

@@ -63,6 +63,7 @@ def walk(
     block: int = 1024,                  # synapses at a time
 ) -> Shaped[Array, "*batch m"]:
     "Equation (1) over the synapses of active rows, in plain JAX"
+    if not s.size: return acc
     flat_s, n, m = s.reshape(-1), s.shape[-1], acc.shape[-1]
     fan_out = jnp.tile(jnp.diff(indptr), s.size//n)
     ends = jnp.cumsum(jnp.where(flat_s != 0, fan_out, 0))

@@ -11,7 +11,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, ArrayLike, Bool, Float, Int32
 from .connect import row_of
-from .cuda import DOWN, HEAD, INT32, THREADS, launch, usable, with_numbers
+from .cuda import HEAD, INT32, THREADS, launch, row_shares, usable, with_numbers
 from .event import FORMS, at_rest, kernel_target, leading, moves, one_call
 
 # %% auto #0
@@ -41,7 +41,7 @@ def learn_reference(
 # %% ../nbs/04g_learn.ipynb #portable
 def learn_portable(weight, fired, trace, indices, indptr, order, low, high, block: int = 1024):
     "Equation (3) over the synapses of those that fired, in plain JAX; arguments as in `learn_reference`"
-    if not indices.size: return weight
+    if not indices.size*fired.size: return weight
     flat, y, n, m, size = fired.reshape(-1), trace.reshape(-1), fired.shape[-1], trace.shape[-1], indices.size
     ends = jnp.cumsum(jnp.where(flat, jnp.tile(jnp.diff(indptr), flat.size//n), 0))
     def turn(carry):
@@ -65,7 +65,6 @@ def learn_cpu(weight, fired, trace, indices, indptr, order, low, high):
 
 # %% ../nbs/04g_learn.ipynb #text
 LEARN = HEAD + r"""
-#define CHUNK 128      // synapses of a row that a warp takes at a time
 
 // the weights of all synapses of those that fired, changed by the trace of the neuron at the other end
 extern "C" __global__ void __launch_bounds__(THREADS) learn(const u8* fired, const WEIGHT* __restrict__ trace, const int* __restrict__ indices,
@@ -103,10 +102,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) learn(const u8* fired, con
 # %% ../nbs/04g_learn.ipynb #cuda
 def learn_grid(weight, fired, trace, indices, order) -> tuple[tuple[int, int], dict[str, int | str]]:
     "Blocks of the kernel, and its numbers and types"
-    warps = 1 << (-(-indices.size//fired.shape[-1]//128) - 1).bit_length()  # for all of a row at once
-    down = min(warps, DOWN)
-    numbers = dict(THREADS=THREADS, SENDERS=fired.shape[-1], ROWS=fired.size, RECEIVERS=trace.shape[-1], SLOTS=1, SYNAPSES=indices.size,
-                   SHARE=min(warps//down, THREADS//32), ORDERED=int(order.size > 0), WEIGHT='double' if weight.dtype == jnp.float64 else 'float', **INT32)
+    down, shares = row_shares(indices.size, fired.shape[-1], 128)
+    numbers = dict(**shares, SENDERS=fired.shape[-1], ROWS=fired.size, RECEIVERS=trace.shape[-1], SLOTS=1, SYNAPSES=indices.size,
+                   ORDERED=int(order.size > 0), WEIGHT='double' if weight.dtype == jnp.float64 else 'float', **INT32)
     return (-(-fired.size//1024), down), numbers
 
 def learn_cuda(weight, fired, trace, indices, indptr, order, low, high):
@@ -117,7 +115,7 @@ def learn_cuda(weight, fired, trace, indices, indptr, order, low, high):
 
 def learn_gpu(*args):
     "Equation (3) by the CUDA kernel, or in plain JAX where it cannot run; arguments as in `learn_reference`"
-    return learn_cuda(*args) if args[3].size and usable() else learn_portable(*args)
+    return learn_cuda(*args) if args[3].size*args[1].size and usable() else learn_portable(*args)
 
 # %% ../nbs/04g_learn.ipynb #primitive
 learn_p = Primitive('event_learn')

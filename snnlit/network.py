@@ -703,9 +703,9 @@ def _keep(kept: list, end: int, after: NetworkState, out, fetch: Callable) -> No
     if len(kept) > 1: kept[-2] = kept[-2][0], None, kept[-2][2]
 
 def _joined(*parts: Array | np.ndarray) -> np.ndarray:
-    "The record of one chunk after the other as one, on the host; joined where it is, and read-only, as arrays of JAX are"
-    whole = parts[0] if len(parts) == 1 else (jnp if isinstance(parts[0], jax.Array) else np).concatenate(parts)
-    whole = np.asarray(whole)
+    "The record of one chunk after the other as one, on the host, and read-only, as arrays of JAX are"
+    try: whole = np.asarray((jnp if isinstance(parts[0], jax.Array) else np).concatenate(parts) if len(parts) > 1 else parts[0])
+    except jax.errors.JaxRuntimeError: whole = np.concatenate([*map(np.asarray, parts)])  # no room on the device
     whole.flags.writeable = False
     return whole
 

@@ -62,7 +62,7 @@ def ring_ends(
 
 def through(ring: Shaped[Array, "*batch slots m"]) -> Shaped[Array, "*batch slots*m"]:
     "The ring with slots and targets as one axis"
-    return ring.reshape(*ring.shape[:-2], -1)
+    return ring.reshape(*ring.shape[:-2], ring.shape[-2]*ring.shape[-1])
 
 def cleared(ring: Shaped[Array, "*batch slots m"], head: Int32[Array, ""]) -> Shaped[Array, "*batch slots m"]:
     "The ring with zeros in the slot of step `head`"

@@ -11,6 +11,8 @@ import pytest
 
 from snnlit import cuda
 from snnlit.connect import CSR, FixedProb
+from snnlit.event import FORMS, event_add
+from snnlit.learn import event_learn
 from snnlit.ring import ring_add
 
 HERE = Path(__file__).parent
@@ -42,7 +44,7 @@ def emulated(folder, sums, s, conn, w, delay, head, unit, slots, kind, down, sha
     "`cuda.delivered`, by the emulator"
     types = dict(weight='int' if w.dtype == np.int32 else 'float', wait={1: 'u8', 2: 'u16'}[delay.itemsize])
     library = built(folder, cuda.DELIVER, launcher(**types, total=kind['SUM']), SENDERS=s.shape[-1], ROWS=s.size, RECEIVERS=conn.num_post, SLOTS=slots,
-                    THREADS=64, SHARE=share, ONE_WEIGHT=int(w.size == 1), ONE_DELAY=int(delay.size == 1), WEIGHT=types['weight'], WAIT=types['wait'], **kind)
+                    THREADS=64, CHUNK=64, SHARE=share, ONE_WEIGHT=int(w.size == 1), ONE_DELAY=int(delay.size == 1), WEIGHT=types['weight'], WAIT=types['wait'], **kind)
     parts = [np.ascontiguousarray(x) for x in (s, np.asarray(conn.indices), np.asarray(conn.indptr), w, delay, np.array([head], np.int32),
                                                np.array([unit], np.float32))]
     after = np.zeros(1, np.int32)
@@ -122,3 +124,16 @@ def test_where_it_runs(monkeypatch):
     monkeypatch.setattr(cuda, 'driver_version', lambda: 9020)
     with pytest.warns(UserWarning, match='the driver knows CUDA 9.02'): assert not cuda.usable()
     cuda.usable.cache_clear()
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_batch_of_nobody(form):
+    "A batch without members is left as it is, and no kernel is asked for"
+    conn, w = CSR.from_dense(np.ones((2, 3), bool)), jnp.ones(6)
+    acc, s = jnp.zeros((0, 3)), jnp.zeros((0, 2), bool)
+    assert event_add(acc, s, conn.indices, conn.indptr, w, form=form).shape == acc.shape
+    ring, after = ring_add(jnp.zeros((0, 4, 3)), s, conn.indices, conn.indptr, w, jnp.ones(1, jnp.uint8), 7, form=form)
+    assert ring.shape == (0, 4, 3) and after == 8
+    assert event_learn(jnp.zeros((0, 6)), s, acc, conn.indices, conn.indptr, form=form).shape == (0, 6)
+    assert not cuda.event_form(acc, s, conn.indices, conn.indptr, w)
+    assert not cuda.ring_form(jnp.zeros((0, 4, 3), jnp.int32), s, conn.indices, *[None]*5)

@@ -3,14 +3,14 @@
 usage: python tools/peers.py [--out FILE.json] [--small] [--only PART ...]
 Needs brainevent (measured with 0.3.0), which is not among the requirements of this package, and nvcc, which brainevent starts itself.
 """
-import json, os, platform, shutil, subprocess, sys, time, traceback
+import json, os, platform, shlex, shutil, subprocess, sys, time, traceback
 from argparse import ArgumentParser
 from glob import glob
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 START, LIMIT = time.perf_counter(), float(os.environ.get('LIMIT', 600))  # seconds after which no row is begun
-os.environ.setdefault('BRAINEVENT_COMPUTE_CAPABILITIES', '9.0')  # one architecture, and the same key in all processes
+os.environ.setdefault('BRAINEVENT_COMPUTE_CAPABILITIES', '9.0')  # of an H100; one, and the same in all processes
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 import jax, jax.numpy as jnp, numpy as np
 from jax import lax
@@ -89,8 +89,8 @@ def rows(n=10**6, p=1e-3, spikes=1000):
     "A matrix that is made just in time: `corder` decides whether the kernel walks the rows that spiked, or everything"
     n, p, spikes = (2000, .05, 20) if SMALL else (n, p, spikes)
     def drawn(corder): return lambda acc, s: acc + be.BinaryArray(s) @ be.JITCScalarR((1., p, 42), shape=(n, n), corder=corder)
-    def arriving(add, t=jnp.int32(3)):
-        s = pattern(n, spikes, t)
+    def arriving(add):
+        s = pattern(n, spikes, jnp.int32(3))
         return dict(arrived=float(jax.jit(add)(jnp.zeros(n), s).sum()), expected=float(s.sum()*n*p))
     trial('rows check', lambda: arriving(drawn(True)), corder=True)
     for form, add, steps in (('without', without, 400), ('corder=True', drawn(True), 400), ('corder=False', drawn(False), 64)):
@@ -204,7 +204,7 @@ def main():
     if not (GPU or SMALL): sys.exit(f'JAX sees no GPU: {jax.devices()}. --small runs anywhere.')
     if OUT and OUT.exists():  # parts that are not asked for stay
         found.update((k, v) for k, v in json.loads(OUT.read_text()).items() if not k.startswith(tuple(given.only)))
-    found.update(device=jax.devices()[0].device_kind, python=platform.python_version(), date=time.strftime('%Y-%m-%d'), nvcc=shutil.which('nvcc'),
+    found.update(command='python ' + shlex.join(sys.argv), device=jax.devices()[0].device_kind, python=platform.python_version(), date=time.strftime('%Y-%m-%d'), nvcc=shutil.which('nvcc'),
                  versions={x: named(x) for x in ('jax', 'jaxlib', 'numpy', 'brainevent', 'brainunit', 'saiunit')},
                  programs={k: dict(unroll=a, options=b) for k, (a, b) in PROGRAMS.items()})
     print(found, flush=True)
