@@ -11,7 +11,6 @@ from pathlib import Path
 
 START, LIMIT = time.perf_counter(), float(os.environ.get('LIMIT', 600))  # seconds after which no row is begun
 os.environ.setdefault('BRAINEVENT_COMPUTE_CAPABILITIES', '9.0')  # of an H100; one, and the same in all processes
-sys.path.append(str(Path(__file__).resolve().parent.parent))
 import jax, jax.numpy as jnp, numpy as np
 from jax import lax
 import brainevent as be
