@@ -12,72 +12,88 @@ from jaxtyping import Array, Bool, Float, Int32, Int64, Shaped, UInt32
 from .ring import fixed_unit
 
 # %% auto #0
-__all__ = ['HEAD', 'DELIVER', 'FINISH', 'THREADS', 'DOWN', 'INT32', 'INT64', 'nvrtc', 'as_ptx', 'launch', 'with_numbers',
-           'row_shares', 'delivered', 'fixed_add', 'finished', 'ring_fixed', 'driver_version', 'usable', 'event_form',
-           'ring_form', 'fixed_sums']
+__all__ = ['TYPES', 'WHO', 'HEAD', 'DELIVER', 'FINISH', 'THREADS', 'DOWN', 'BLOCKS', 'INT32', 'INT64', 'BYTES', 'KINDS',
+           'with_numbers', 'for_all', 'nvrtc', 'as_ptx', 'launch', 'row_shares', 'delivered', 'fixed_add', 'finished',
+           'ring_fixed', 'driver_version', 'usable', 'event_form', 'ring_form', 'fixed_sums']
 
 # %% ../nbs/04e_cuda.ipynb #head
-HEAD = r"""
+TYPES = r"""
 typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 #define SEGMENT 1024   // senders per block
+"""
 
-// who of this block's senders fired; returns how many
-__device__ __forceinline__ int who_fired(const u8* spikes, int* list, int* count) {
+WHO = r"""
+// who fired, of the senders of a segment; and, with `edges`, where their rows begin and end; returns how many
+__device__ __forceinline__ int who_fired(const u8* spikes, int segment, int* list, int* count, const int* indptr = 0, int* edges = 0) {
   if (threadIdx.x == 0) *count = 0;
   __syncthreads();
   for (int i = 4*threadIdx.x; i < SEGMENT; i += 4*blockDim.x) {
-    long long row = (long long)blockIdx.x*SEGMENT + i;
+    long long row = (long long)segment*SEGMENT + i;
     u32 four = 0;   // spikes, a byte each
     if (row + 3 < ROWS) four = *(const u32*)(spikes + row);
     else for (int q = 0; q < 4 && row + q < ROWS; q++) four |= (u32)spikes[row + q] << 8*q;
-    for (int q = 0; four; q++, four >>= 8)
-      if (four & 255) list[atomicAdd(count, 1)] = i + q;
+    int edge[5];
+    if (edges)      // asked for before it is known who fired: memory is far away
+      for (int q = 0; q < 5; q++) edge[q] = row + q <= ROWS ? indptr[row + q] : 0;
+    #pragma unroll
+    for (int q = 0; q < 4; q++)
+      if (four >> 8*q & 255) {
+        int place = atomicAdd(count, 1);
+        list[place] = i + q;
+        if (edges) edges[2*place] = edge[q], edges[2*place + 1] = edge[q + 1];
+      }
   }
   __syncthreads();
   return *count;
 }
 
+// add to a sum: to a byte by way of the four in which it lies, since none of them grows beyond 255
+__device__ __forceinline__ void add(u8* at, u8 more) { atomicAdd((u32*)((u64)at & ~3ull), (u32)more << 8*((u64)at & 3)); }
+template <class T> __device__ __forceinline__ void add(T* at, T more) { atomicAdd(at, more); }
+
 // a weight in whole units, of which there are `scale` in 1; a weight that is whole already
 __device__ __forceinline__ SUM in_units(float weight, float scale) { return (SUM)ROUND(weight*scale); }
 __device__ __forceinline__ SUM in_units(int weight, float scale) { return (SUM)weight; }
 
-// zeros in the slot of the present step, which nothing adds to; all threads of all blocks share the work
-__device__ __forceinline__ void clear(SUM* sums, int now) {
-  long long step = (long long)gridDim.x*gridDim.y*blockDim.x;
-  long long me = ((long long)blockIdx.y*gridDim.x + blockIdx.x)*blockDim.x + threadIdx.x;
+// zeros in the slot of the present step, which nothing adds to: the share of one of so many blocks
+template <class T> __device__ __forceinline__ void clear(T* sums, long long receivers, int now, int block, int blocks) {
   #pragma unroll 1
-  for (long long i = me; i < (long long)(ROWS/SENDERS)*RECEIVERS; i += step) {
-    long long member = ROWS == SENDERS ? 0 : i/RECEIVERS;
-    sums[(member*(SLOTS - 1) + now)*RECEIVERS + i] = 0;
+  for (long long i = (long long)block*blockDim.x + threadIdx.x; i < ROWS/SENDERS*receivers; i += (long long)blocks*blockDim.x) {
+    long long member = ROWS == SENDERS ? 0 : i/receivers;
+    sums[(member*(SLOTS - 1) + now)*receivers + i] = 0;
   }
+}
+__device__ __forceinline__ void clear(SUM* sums, int now, int block, int blocks) {
+  if (sizeof(SUM) == 1 && RECEIVERS%4 == 0) clear((u32*)sums, RECEIVERS/4, now, block, blocks);   // four bytes at a time
+  else clear(sums, RECEIVERS, now, block, blocks);
 }
 """
 
-# %% ../nbs/04e_cuda.ipynb #text
-DELIVER = HEAD + r"""
+HEAD = TYPES + WHO
 
-// sums, in units, of the weights of all synapses whose sender fired
-extern "C" __global__ void __launch_bounds__(THREADS) deliver(const u8* spikes, const int* __restrict__ indices, const int* __restrict__ indptr,
-                                   const WEIGHT* __restrict__ weight, const WAIT* __restrict__ delay, const int* head,
-                                   const float* unit, const SUM* before, SUM* sums, int* next) {
-  __shared__ int list[SEGMENT];
-  __shared__ int count;
+# %% ../nbs/04e_cuda.ipynb #text
+DELIVER = WHO + r"""
+// sums, in units, of the weights of all synapses whose sender fired: the part of one block
+__device__ __forceinline__ void deliver(int block, int* list, int* count, int* edges, const u8* spikes, const int* __restrict__ indices,
+                                        const int* __restrict__ indptr, const WEIGHT* __restrict__ weight, const WAIT* __restrict__ delay,
+                                        const int* head, const float* unit, SUM* sums, int* next) {
   int step = head[0];        // asked for before the spikes, and needed after them
   float one = unit[0];
-  if (blockIdx.x + blockIdx.y + threadIdx.x == 0) next[0] = (int)(step + 1u);
-  int fired = who_fired(spikes, list, &count), warp = threadIdx.x/32, lane = threadIdx.x%32;
+  if (block + threadIdx.x == 0) next[0] = (int)(step + 1u);
+  int x = block%ACROSS, y = block/ACROSS;
+  int fired = who_fired(spikes, x, list, count, indptr, EARLY ? edges : 0), warp = threadIdx.x/32, lane = threadIdx.x%32;
   int now = (step%SLOTS + SLOTS)%SLOTS;
   float scale = 1/one;       // exact, as the unit is a power of two; exact enough for a count, if it is the one weight
-  if (SLOTS > 1) clear(sums, now);
+  if (SLOTS > 1) clear(sums, now, block, ACROSS*DOWN);
   for (int k = warp/SHARE; k < fired; k += blockDim.x/32/SHARE) {
-    long long row = (long long)blockIdx.x*SEGMENT + list[k];
+    long long row = (long long)x*SEGMENT + list[k];
     long long member = ROWS == SENDERS ? 0 : row/SENDERS;   // of the batch
-    int sender = row - member*SENDERS, begin = indptr[sender], end = indptr[sender + 1];
+    int sender = row - member*SENDERS, begin = EARLY ? edges[2*k] : indptr[sender], end = EARLY ? edges[2*k + 1] : indptr[sender + 1];
     SUM* mine = sums + member*SLOTS*RECEIVERS;
-    for (int e = begin + (blockIdx.y*SHARE + warp%SHARE)*CHUNK + lane; e < end; e += gridDim.y*SHARE*CHUNK) {
+    for (int e = begin + (y*SHARE + warp%SHARE)*CHUNK + lane; e < end; e += DOWN*SHARE*CHUNK) {
       int target[CHUNK/32];
       SUM term[CHUNK/32];
       #pragma unroll
@@ -91,7 +107,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) deliver(const u8* spikes, 
       }
       #pragma unroll
       for (int q = 0; q < CHUNK/32; q++)
-        if (target[q] >= 0) atomicAdd(mine + target[q], term[q]);
+        if (target[q] >= 0) add(mine + target[q], term[q]);
     }
   }
 }
@@ -105,6 +121,34 @@ extern "C" __global__ void finish(const float* acc, const u64* sums, const float
   long long i = (long long)blockIdx.x*blockDim.x + threadIdx.x;
   if (i < SIZE) out[i] = acc[i] + (float)(long long)sums[i]*unit[0];
 }
+"""
+
+# %% ../nbs/04e_cuda.ipynb #together
+def with_numbers(text: str, **numbers) -> str:
+    "The text, with numbers and types in front"
+    return ''.join(f'#define {k} {v}\n' for k, v in numbers.items()) + text
+
+def for_all(
+    lists: list[dict[str, int | str]],  # the numbers of each
+) -> str:
+    "The kernel that delivers through all lists"
+    text, takes, gives, calls = TYPES, [], [], []
+    for k, numbers in enumerate(lists):
+        weight, wait, total, blocks = *(numbers[name] for name in ('WEIGHT', 'WAIT', 'SUM')), numbers['ACROSS']*numbers['DOWN']
+        undone = ''.join(f'#undef {name}\n' for name in numbers)
+        text += f'namespace list{k} {{\n{with_numbers(DELIVER, **numbers)}{undone}}}\n'
+        takes += [f'const u8* s{k}', f'const int* __restrict__ indices{k}', f'const int* __restrict__ indptr{k}',
+                  f'const {weight}* __restrict__ w{k}', f'const {wait}* __restrict__ delay{k}', f'const int* head{k}',
+                  f'const float* unit{k}', f'const {total}* before{k}']
+        gives += [f'{total}* sums{k}', f'int* next{k}']
+        calls += [f'  if (block < {blocks}) return list{k}::deliver(block, list, &count, edges, s{k}, indices{k}, indptr{k}, w{k}, delay{k}, '
+                  f'head{k}, unit{k}, sums{k}, next{k});\n  block -= {blocks};\n']
+    return f"""{text}
+extern "C" __global__ void __launch_bounds__({lists[0]['THREADS']}) deliver({', '.join(takes + gives)}) {{
+  __shared__ int list[SEGMENT], edges[2*SEGMENT];
+  __shared__ int count;
+  int block = blockIdx.x;
+{''.join(calls)}}}
 """
 
 # %% ../nbs/04e_cuda.ipynb #nvrtc
@@ -155,33 +199,39 @@ def launch(
     return call(*args, name=name, kernel_type='ptx', kernel_data=as_ptx(text), shared_mem_bytes=np.int32(0),
                 **{k: np.int32(v) for k, v in numbers.items()})
 
-def with_numbers(text: str, **numbers) -> str:
-    "The text, with numbers and types in front"
-    return ''.join(f'#define {k} {v}\n' for k, v in numbers.items()) + text
-
 THREADS, DOWN = 256, 16  # of a block; most blocks that share a segment: what was fastest on an H100
+BLOCKS = 2048            # twice as many as a large GPU holds at a time
 
 def row_shares(
     synapses: int, senders: int,  # of a list
+    segments: int,                # of the senders, those of all members of a batch
     chunk: int,                   # synapses of a row that a warp takes at a time
 ) -> tuple[int, dict[str, int]]:
     "How many blocks share a row of mean length, and the numbers of a kernel that say so"
     warps = 1 << (-(-synapses//(senders*chunk)) - 1).bit_length()  # for all of a row at once
-    down = min(warps, DOWN)
+    down = min(warps, DOWN, 1 << max(BLOCKS//segments, 1).bit_length() - 1)
     return down, dict(THREADS=THREADS, CHUNK=chunk, SHARE=min(warps//down, THREADS//32))
 
 INT32 = dict(SUM='int', ROUND='__float2int_rn')   # sums in a ring
 INT64 = dict(SUM='u64', ROUND='__float2ll_rn')    # sums that become floats at once
+BYTES = dict(SUM='u8', ROUND='__float2int_rn')    # counts in a ring
+KINDS = {'int32': INT32, 'uint32': INT64, 'uint8': BYTES}  # by the type of the array; two words are one sum of 64 bits
 
-def delivered(sums, s, indices, indptr, weight, delay, head, unit, m: int, slots: int, kind: dict[str, str]):
-    "The sums, in place, with the weights of all synapses whose sender fired; and the next step"
-    down, shares = row_shares(indices.size, n := s.shape[-1], 64)
-    numbers = dict(**shares, SENDERS=n, ROWS=s.size, RECEIVERS=m, SLOTS=slots, ONE_WEIGHT=int(weight.size == 1), ONE_DELAY=int(delay.size == 1),
-                   WAIT={1: 'u8', 2: 'u16'}[delay.dtype.itemsize], WEIGHT='int' if weight.dtype == jnp.int32 else 'float', **kind)
-    grid = -(-s.size//1024), down
-    args = s, indices, indptr, weight, delay, head.reshape(1), unit.reshape(1), sums
-    results = jax.ShapeDtypeStruct(sums.shape, sums.dtype), jax.ShapeDtypeStruct((1,), jnp.int32)
-    return launch(with_numbers(DELIVER, **numbers), 'deliver', results, args, grid, {7: 0}, THREADS)
+def delivered(
+    *lists: tuple,  # of each: sums, spikes, indices, indptr, weight, delay, head, unit; receivers and slots
+) -> list[Array]:
+    "Of each list the sums, in place, with the weights of all synapses whose sender fired, and the next step: one after the other"
+    numbers, args, results = [], [], []
+    for sums, s, indices, indptr, weight, delay, head, unit, m, slots in lists:
+        down, shares = row_shares(indices.size, n := s.shape[-1], segments := -(-s.size//1024), 64)
+        numbers.append(dict(**shares, ACROSS=segments, DOWN=down, EARLY=int(n == s.size < 2**20), SENDERS=n, ROWS=s.size, RECEIVERS=m, SLOTS=slots,
+                            ONE_WEIGHT=int(weight.size == 1), ONE_DELAY=int(delay.size == 1),
+                            WAIT={1: 'u8', 2: 'u16'}[delay.dtype.itemsize], WEIGHT='int' if weight.dtype == jnp.int32 else 'float',
+                            **KINDS[sums.dtype.name]))
+        args += [s, indices, indptr, weight, delay, head.reshape(1), unit.reshape(1), sums]
+        results += [jax.ShapeDtypeStruct(sums.shape, sums.dtype), jax.ShapeDtypeStruct((1,), jnp.int32)]
+    blocks, in_place = sum(n['ACROSS']*n['DOWN'] for n in numbers), {8*k + 7: 2*k for k in range(len(lists))}
+    return launch(for_all(numbers), 'deliver', results, tuple(args), (blocks, 1), in_place, THREADS)
 
 def fixed_add(
     acc: Shaped[Array, "*batch m"],               # accumulator, float32 or int32
@@ -191,20 +241,19 @@ def fixed_add(
 ) -> Shaped[Array, "*batch m"]:
     "Equation (1) in whole numbers, on the GPU: the same bits in every run"
     rest, m = (s, indices, indptr, weight, jnp.zeros(1, jnp.uint8), jnp.zeros(1, jnp.int32)), acc.shape[-1]
-    if acc.dtype == jnp.int32: return delivered(acc, *rest, jnp.ones(1), m, 1, INT32)[0]
+    if acc.dtype == jnp.int32: return delivered((acc, *rest, jnp.ones(1), m, 1))[0]
     unit = fixed_unit(weight, indices.size, 62).reshape(1)
-    return finished(acc, delivered(jnp.zeros((acc.size, 2), jnp.uint32), *rest, unit, m, 1, INT64)[0], unit)  # two words for 64 bits
+    return finished(acc, delivered((jnp.zeros((acc.size, 2), jnp.uint32), *rest, unit, m, 1))[0], unit)  # two words for 64 bits
 
 def finished(acc: Float[Array, "*batch m"], sums: UInt32[Array, "size 2"], unit: Float[Array, "1"]) -> Float[Array, "*batch m"]:
     "`acc + unit*sums`"
     whole = jax.ShapeDtypeStruct(acc.shape, acc.dtype)
     return launch(with_numbers(FINISH, SIZE=acc.size), 'finish', whole, (acc, sums, unit), (-(-acc.size//256), 1))
 
-def ring_fixed(ring, s, indices, indptr, weight, delay, head, unit):
-    "The spikes of step `head` sent into a ring of `int32`, and the next step; arguments as in `ring.ring_reference`"
-    slots, m = ring.shape[-2:]
-    ring, after = delivered(ring, s, indices, indptr, weight, delay, head, unit, m, slots, INT32)
-    return ring, after.reshape(head.shape)
+def ring_fixed(*lists: tuple) -> list[Array]:
+    "The spikes of step `head` sent into rings of integers, by one kernel, and the next step; each list as the arguments of `ring.ring_reference`"
+    out = delivered(*((*args, args[0].shape[-1], args[0].shape[-2]) for args in lists))
+    return [x if k % 2 == 0 else x.reshape(lists[k//2][6].shape) for k, x in enumerate(out)]
 
 # %% ../nbs/04e_cuda.ipynb #which
 def driver_version() -> int:
@@ -231,7 +280,7 @@ def event_form(acc, s, indices, indptr, weight) -> bool:
 
 def ring_form(ring, s, indices, indptr, weight, delay, head, unit) -> bool:
     "Whether `ring_fixed` can take these arguments"
-    return s.dtype == bool and ring.dtype == jnp.int32 and indices.size*s.size > 0 and ring.shape[-2]*ring.shape[-1] < 2**31 and usable()
+    return s.dtype == bool and ring.dtype in (jnp.int32, jnp.uint8) and indices.size*s.size > 0 and ring.shape[-2]*ring.shape[-1] < 2**31 and usable()
 
 # %% ../nbs/04e_cuda.ipynb #law
 def fixed_sums(

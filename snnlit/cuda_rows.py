@@ -7,10 +7,10 @@ from __future__ import annotations
 import jax, jax.numpy as jnp, numpy as np
 from jaxtyping import Array, Bool, Float, Int, Int32, Int64, Shaped, UInt16, UInt32
 from .connect import draw, few, sparse_rows, streams
-from .cuda import HEAD, INT32, INT64, launch, with_numbers
+from .cuda import BLOCKS, HEAD, INT32, INT64, launch, with_numbers
 
 # %% auto #0
-__all__ = ['ROWS_AGAIN', 'GROW_ADD', 'BLOCKS', 'GROW_TILES', 'TILE', 'row_grid', 'in_tiles', 'tile_grid', 'grow_sums', 'grow_law']
+__all__ = ['ROWS_AGAIN', 'GROW_ADD', 'GROW_TILES', 'TILE', 'row_grid', 'in_tiles', 'tile_grid', 'grow_sums', 'grow_law']
 
 # %% ../nbs/04f_cuda_rows.ipynb #text
 ROWS_AGAIN = HEAD + r"""
@@ -77,10 +77,10 @@ extern "C" __global__ void grow_add(const u8* spikes, const WEIGHT* __restrict__
   __shared__ int count;
   if (blockIdx.x + blockIdx.y + threadIdx.x == 0) next[0] = (int)(head[0] + 1u);
   int now = (head[0]%SLOTS + SLOTS)%SLOTS, down = gridDim.y;
-  if (CLEAR) clear(sums, now);
+  if (CLEAR) clear(sums, now, blockIdx.y*gridDim.x + blockIdx.x, gridDim.x*gridDim.y);
   u32 first = keys[6], stop = first + RECEIVERS, from = first/CHUNK + blockIdx.y;
   int each = ((int)((stop - 1)/CHUNK - from) + down)/down;   // chunks of a row that are this block's
-  int tasks = who_fired(spikes, list, &count)*each;
+  int tasks = who_fired(spikes, blockIdx.x, list, &count)*each;
   for (int t = threadIdx.x; t < tasks; t += blockDim.x) {
     int k = t/each;
     u32 c = from + down*(t - k*each);
@@ -100,8 +100,6 @@ extern "C" __global__ void grow_add(const u8* spikes, const WEIGHT* __restrict__
 """
 
 # %% ../nbs/04f_cuda_rows.ipynb #grid
-BLOCKS = 2048   # of 256 threads: twice as many as a large GPU holds at a time
-
 def row_grid(
     rows: int,    # senders, of all members of the batch
     chunks: int,  # of a row
@@ -116,7 +114,7 @@ GROW_TILES = ROWS_AGAIN + r"""
 extern "C" __global__ void list_fired(const u8* spikes, const int* before, int* count, int* fired) {
   __shared__ int list[SEGMENT];
   __shared__ int some, place;
-  who_fired(spikes, list, &some);
+  who_fired(spikes, blockIdx.x, list, &some);
   if (threadIdx.x == 0) place = atomicAdd(count, some);
   __syncthreads();
   for (int k = threadIdx.x; k < some; k += blockDim.x) fired[place + k] = blockIdx.x*SEGMENT + list[k];
@@ -132,7 +130,7 @@ extern "C" __global__ void grow_tiles(const int* __restrict__ fired, const int* 
   for (int i = threadIdx.x; i < TILE; i += blockDim.x) tile[i] = 0;
   __syncthreads();
   int now = (head[0]%SLOTS + SLOTS)%SLOTS;
-  if (CLEAR) clear(sums, now);
+  if (CLEAR) clear(sums, now, blockIdx.y*gridDim.x + blockIdx.x, gridDim.x*gridDim.y);
   u32 first = keys[6], stop = first + RECEIVERS, begin = first/CHUNK*CHUNK + blockIdx.x*TILE;
   float scale = 1/unit[0];
   SUM term = in_units(values[0], scale);

@@ -4,6 +4,7 @@
 
 # %% ../nbs/05c_delayed.ipynb #imports
 from __future__ import annotations
+from collections.abc import Sequence
 from dataclasses import replace
 import jax, jax.numpy as jnp, numpy as np
 from jax import lax
@@ -13,10 +14,10 @@ from .core import check_memory, component, count, settle, static
 from .initialize import not_negative
 from .justintime import LEVELS, JustInTime, delay_of, grow_later, quantiles
 from .layers import CSRLinear, EventCSRLinear, check_input
-from .ring import as_delay, fixed_unit, ring_add, ring_due
+from .ring import as_delay, fixed_unit, ring_add_all, ring_due
 
 # %% auto #0
-__all__ = ['uniform_delays', 'normal_delays', 'Ring', 'most_inputs', 'Delayed', 'replace_layer']
+__all__ = ['uniform_delays', 'normal_delays', 'Ring', 'most_inputs', 'Delayed', 'send_all', 'replace_layer']
 
 # %% ../nbs/05c_delayed.ipynb #laws
 def uniform_delays(
@@ -40,7 +41,7 @@ def normal_delays(
 @component
 class Ring:
     "Drive on its way: what is due in step `t` is in slot `t % slots`"
-    sums: Shaped[Array, "*batch slots post"]          # floats, or `int32`
+    sums: Shaped[Array, "*batch slots post"]          # floats; or `int32`; or, where spikes are counted, `uint8`
     head: Int32[Array, "*batch 1 1"]                  # the step whose spikes are sent next, and whose input is due
     unit: Float[Array, "*batch 1 1"] | None = None    # of whole numbers
 
@@ -104,23 +105,31 @@ class Delayed:
     ) -> Ring:
         "A ring with nothing on its way"
         shape, fixed = (*batch, self.slots, self.num_post), self.fixed and dtype == bool and self.dtype == jnp.float32
-        check_memory('Delayed.init_ring: a ring', shape, 4 if fixed else self.dtype.itemsize, 'Shorten the longest delays, or split the batch.')
-        head = jnp.zeros((*batch, 1, 1), jnp.int32)
-        if not fixed: return Ring(jnp.zeros(shape, self.dtype), head)
-        return Ring(jnp.zeros(shape, jnp.int32), head, jnp.full((*batch, 1, 1), self.unit()))
+        kind = self._whole if fixed else self.dtype
+        check_memory('Delayed.init_ring: a ring', shape, jnp.dtype(kind).itemsize, 'Shorten the longest delays, or split the batch.')
+        return Ring(jnp.zeros(shape, kind), jnp.zeros((*batch, 1, 1), jnp.int32), jnp.full((*batch, 1, 1), self.unit()) if fixed else None)
+
+    @property
+    def _whole(self) -> type:
+        "Of sums in fixed point: a byte, if spikes of a list with one weight are counted and no neuron has 256 synapses"
+        counts = not isinstance(self.layer, JustInTime) and self.layer.weight.size == 1
+        return jnp.uint8 if counts and self.fan_in < 256 else jnp.int32
 
     def send(self, ring: Ring, x: Shaped[ArrayLike, "*batch pre"]) -> Ring:
         "The ring one step later, with the drive of the spikes, or values, `x`; in place where JAX allows"
+        return send_all([self], [ring], [x])[0]
+
+    def _fitting(self, ring: Ring, x: Shaped[ArrayLike, "*batch pre"]) -> Shaped[Array, "*batch pre"]:
+        "What is sent, if the ring can take it"
         sums, layer = ring.sums, self.layer
         if sums.shape[-2] != self.slots:
             raise ValueError(f'Delayed: ring must have {self.slots} slots, one more than the longest delay has steps, got shape {sums.shape}.')
         x = check_input(layer, jnp.zeros(sums[..., 0, :].shape, self.dtype), x)
         if ring.unit is not None and x.dtype != bool: raise TypeError(
             f'Delayed.send: a ring for bool spikes cannot take {x.dtype.name}. Make one that can: init_ring(batch, dtype={x.dtype.name!r}).')
-        unit, head, form = None if ring.unit is None else ring.unit.ravel()[0], ring.head.ravel()[0], getattr(layer, 'form', 'auto')
-        if isinstance(layer, JustInTime): sums, head = grow_later(sums, x, layer.values(), self.delay, head, layer.pattern, unit, form=form)
-        else: sums, head = ring_add(sums, x, layer.conn.indices, layer.conn.indptr, layer.weight, self.delay, head, unit, form=form)
-        return replace(ring, sums=sums, head=jnp.broadcast_to(head, ring.head.shape))
+        if ring.unit is not None and sums.dtype != self._whole: raise TypeError(
+            f'Delayed.send: ring must hold {self._whole.__name__}, got {sums.dtype}. It was made for other weights: make another, init_ring(batch).')
+        return x
 
     def take(self, acc: Float[Array, "*batch post"], ring: Ring) -> Float[Array, "*batch post"]:
         "The accumulator with what is due now"
@@ -144,6 +153,19 @@ class Delayed:
         return replace_layer(self, self.layer.stdp_update(*args, **kwargs))
 
     def __repr__(self) -> str: return f'Delayed(up to {self.slots - 1} steps; {self.layer!r})'
+
+def send_all(
+    delayed: Sequence[Delayed], rings: Sequence[Ring], xs: Sequence[Shaped[ArrayLike, "*batch pre"]],  # as many of each
+) -> list[Ring]:
+    "What `send` of each returns; layers with a list by one kernel, on a GPU"
+    made, calls = {}, {}
+    for k, (d, ring, x) in enumerate(zip(delayed, rings, xs, strict=True)):
+        x, head, unit = d._fitting(ring, x), ring.head.ravel()[0], None if ring.unit is None else ring.unit.ravel()[0]
+        layer, form = d.layer, getattr(d.layer, 'form', 'auto')
+        if isinstance(layer, JustInTime): made[k] = grow_later(ring.sums, x, layer.values(), d.delay, head, layer.pattern, unit, form=form)
+        else: calls.setdefault(form, {})[k] = ring.sums, x, layer.conn.indices, layer.conn.indptr, layer.weight, d.delay, head, unit
+    for form, each in calls.items(): made.update(zip(each, ring_add_all(*each.values(), form=form)))
+    return [replace(ring, sums=made[k][0], head=jnp.broadcast_to(made[k][1], ring.head.shape)) for k, ring in enumerate(rings)]
 
 def replace_layer(
     delayed: Delayed, layer: CSRLinear | EventCSRLinear | JustInTime,  # of the same pattern

@@ -17,7 +17,7 @@ from jax.interpreters import ad, batching, mlir
 from .event import at_rest, kernel_target, moves
 
 # %% auto #0
-__all__ = ['fused_p', 'expression', 'source', 'kernel_folder', 'fused_target', 'fused']
+__all__ = ['fused_p', 'expression', 'source', 'kernel_folder', 'fused_target', 'fused', 'hoisted']
 
 # %% ../nbs/04b_fuse.ipynb #operations
 _infix = dict(add='+', sub='-', mul='*', lt='<', le='<=', gt='>', ge='>=', eq='==', ne='!=')
@@ -281,3 +281,34 @@ def _replay(recipe, outs, states: int) -> Callable:
             env[out] = eqn.primitive.bind(*args, **eqn.params)
         return [jnp.broadcast_to(read(x), recipe.full) for x in outs]
     return plain
+
+# %% ../nbs/04b_fuse.ipynb #hoisted
+class _Later: "A value that a body has when it runs"
+
+def _bound(eqn, inputs) -> list:
+    params = eqn.primitive.get_bind_params(eqn.params)
+    functions, params = params if isinstance(params, tuple) else ((), params)  # as in JAX before and since 0.11
+    out = eqn.primitive.bind(*functions, *inputs, **params)
+    return out if eqn.primitive.multiple_results else [out]
+
+def hoisted(
+    f: Callable,  # the body of a loop
+    *args,        # what it is given in one turn, or arrays like it
+) -> Callable:    # a function of such arguments, that returns what `f` does
+    "`f`, with all that does not depend on its arguments evaluated here, once"
+    program, out = jax.make_jaxpr(f, return_shape=True)(*args)
+    later = []
+    def emit(eqn, inputs):
+        sizes = [np.size(x) for x in inputs]
+        if sizes and not any(isinstance(x, _Later) for x in inputs) and all(v.aval.size <= max(sizes) for v in eqn.outvars):
+            return _bound(eqn, inputs)
+        later.append((eqn, inputs, [_Later() for _ in eqn.outvars]))
+        return later[-1][2]
+    given = [_Later() for _ in jax.tree.leaves(args)]
+    results = _inlined(program.jaxpr, program.consts, given, emit)
+    def body(*args):
+        values = dict(zip(given, jax.tree.leaves(args)))
+        def read(x): return values[x] if isinstance(x, _Later) else x
+        for eqn, inputs, outs in later: values.update(zip(outs, _bound(eqn, [*map(read, inputs)])))
+        return jax.tree.unflatten(jax.tree.structure(out), [*map(read, results)])
+    return body

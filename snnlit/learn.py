@@ -73,7 +73,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) learn(const u8* fired, con
   __shared__ int list[SEGMENT];
   __shared__ int count;
   WEIGHT least = low[0], most = high[0];
-  int rows = who_fired(fired, list, &count), warp = threadIdx.x/32, lane = threadIdx.x%32;
+  int rows = who_fired(fired, blockIdx.x, list, &count), warp = threadIdx.x/32, lane = threadIdx.x%32;
   for (int r = warp/SHARE; r < rows; r += blockDim.x/32/SHARE) {
     long long row = (long long)blockIdx.x*SEGMENT + list[r], member = row/SENDERS;   // of the batch
     int sender = row - member*SENDERS, end = indptr[sender + 1];
@@ -102,10 +102,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) learn(const u8* fired, con
 # %% ../nbs/04g_learn.ipynb #cuda
 def learn_grid(weight, fired, trace, indices, order) -> tuple[tuple[int, int], dict[str, int | str]]:
     "Blocks of the kernel, and its numbers and types"
-    down, shares = row_shares(indices.size, fired.shape[-1], 128)
+    down, shares = row_shares(indices.size, fired.shape[-1], segments := -(-fired.size//1024), 128)
     numbers = dict(**shares, SENDERS=fired.shape[-1], ROWS=fired.size, RECEIVERS=trace.shape[-1], SLOTS=1, SYNAPSES=indices.size,
                    ORDERED=int(order.size > 0), WEIGHT='double' if weight.dtype == jnp.float64 else 'float', **INT32)
-    return (-(-fired.size//1024), down), numbers
+    return (segments, down), numbers
 
 def learn_cuda(weight, fired, trace, indices, indptr, order, low, high):
     "Equation (3) by the CUDA kernel, in place; arguments as in `learn_reference`"

@@ -8,6 +8,7 @@ from functools import partial
 from statistics import NormalDist
 from typing import NamedTuple
 import jax, jax.numpy as jnp, numpy as np
+from jax import lax
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Int32, Int64, UInt8, UInt32
 from .analysis import cv_isi
 from .connect import CSR
@@ -94,7 +95,8 @@ class LifPSC(Membrane):
     def arriving(self, key: Array | None, shape: tuple[int, ...], dt: float) -> Float[Array, "*batch n"] | float:
         "What arrives from outside in one step, pA"
         if self.ext_rate is None: return 0.
-        return self.ext_weight*arrivals(as_key('LifPSC.step: key', key), self.ext_rate*(dt/1000), shape)
+        n = arrivals(as_key('LifPSC.step: key', key), self.ext_rate*(dt/1000), shape)
+        return self.ext_weight*lax.optimization_barrier(n)  # on a GPU a kernel of its own, which runs while spikes are delivered
 
 # %% ../nbs/10d_microcircuit.ipynb #psp
 def psc_of(

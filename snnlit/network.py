@@ -17,9 +17,9 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, Int32, Int64, Shaped, 
 from tqdm.auto import tqdm
 from .core import (Cell, Layer, as_key, component, count, delay_steps, fits, number, positive, real, same,
                          settle, static, whole_steps)
-from .delayed import Delayed, Ring, replace_layer
+from .delayed import Delayed, Ring, replace_layer, send_all
 from .event import pack_bits
-from .fuse import fused
+from .fuse import fused, hoisted
 from .justintime import JustInTime
 from .kinetic import AlignPre
 from .layers import CSRLinear, EventCSRLinear
@@ -193,21 +193,23 @@ def _ahead(p: Pathway, own: PathwayState, spikes: Array, dt: float) -> tuple[Arr
 def _received(net: Network, s: NetworkState, lines: dict, rings: dict, handed: Mapping) -> tuple[list, tuple]:
     "Point 2: the states of all synapses and pathways, with the spikes that are due in this step"
     synapses, pathways = list(s.synapses), []
-    for p, own in zip(net.pathways, s.pathways):
+    for p, (values, own) in zip(net.pathways, _weighed(net, s, lines, rings, handed)):
         if own.group is not None: add, own = _sent(p, own, net.dt)
-        else:
-            values, own = _ahead(p, own, _due(lines, p, s, rings, handed), net.dt)
-            add, own = (partial(p.comm.add, x=values), own) if own.due is None else _taken(p, own, values)
+        else: add = partial(p.comm.add, x=values) if own.due is None else partial(p.comm.take, ring=own.due)
         y = net.synapses[p.synapse]
         before = synapses[p.synapse] if y.merged else y.syn.decay(synapses[p.synapse], net.dt)
         synapses[p.synapse] = y.syn.receive(before, add)
         pathways.append(own)
     return synapses, tuple(pathways)
 
-def _taken(p: Pathway, own: PathwayState, values: Array) -> tuple[Callable, PathwayState]:
-    "Send off the spikes of the last step; the function returned takes what is due in this one"
-    ring = p.comm.send(own.due, values)
-    return partial(p.comm.take, ring=ring), replace(own, due=ring)
+def _weighed(net: Network, s: NetworkState, lines: dict, rings: dict, handed: Mapping) -> list[tuple[Array | None, PathwayState]]:
+    "What each pathway weighs. Where that goes into a ring, the spikes of the last step have been sent off, all pathways at once"
+    both = [(None, own) if own.group is not None else _ahead(p, own, _due(lines, p, s, rings, handed), net.dt)
+            for p, own in zip(net.pathways, s.pathways)]
+    late = [k for k, (_, own) in enumerate(both) if own.due is not None]
+    sent = send_all([net.pathways[k].comm for k in late], [both[k][1].due for k in late], [both[k][0] for k in late])
+    for k, ring in zip(late, sent): both[k] = both[k][0], replace(both[k][1], due=ring)
+    return both
 
 def _sent(p: Pathway, own: PathwayState, dt: float) -> tuple[Callable, PathwayState]:
     "What a group that learns sends in this step"
@@ -294,15 +296,23 @@ class Network:
     def step(self, s: NetworkState, x: Mapping[str, ArrayLike] | None = None,
              spikes: Mapping[str, ArrayLike] | None = None) -> NetworkState:
         "The state `dt` ms later; `x` is the external input of populations, `spikes` those of half projections, by name"
+        return self._step(s, x, spikes, self._keys(s.key, s.t))
+
+    def _keys(self, key: Array | None, t: Int32[Array, ""]) -> Array | None:
+        "The keys of all populations in step `t`"
+        if key is None: return None
+        return jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(key, t)))(jnp.arange(len(self.names)))
+
+    def _step(self, s: NetworkState, x: Mapping[str, ArrayLike] | None, spikes: Mapping[str, ArrayLike] | None, keys: Array | None) -> NetworkState:
+        "The state `dt` ms later, with the keys of this step"
         lines, cells, x, spikes = self.lines, {}, self._given(x), self._handed(spikes or {})
         rings = {n: line.push(s.rings[n], s.cells[n].spike, s.t) for n, line in lines.items()}
         synapses, pathways = _received(self, s, lines, rings, spikes)
         for k, n in enumerate(self.names):
             mine = [i for i, each in enumerate(self.synapses) if each.post == n]
-            key = None if s.key is None else jax.random.fold_in(jax.random.fold_in(s.key, s.t), k)
             cells[n], opened = _advance(
                 self.populations[n], [self.synapses[i] for i in mine], s.cells[n], [synapses[i] for i in mine],
-                x.get(n, 0.), dt=self.dt, key=key, form=self.form)
+                x.get(n, 0.), dt=self.dt, key=None if keys is None else keys[k], form=self.form)
             for i, g in zip(mine, opened): synapses[i] = g
         pathways = tuple(_taught(p, own, cells, self.dt) for p, own in zip(self.pathways, pathways))
         return NetworkState(s.t + 1, s.key, cells, tuple(synapses), rings, pathways)
@@ -447,18 +457,20 @@ def _inputs(net: Network, s, given, steps: int) -> _Inputs:
     return out
 
 # %% ../nbs/09_network.ipynb #chunk
-def _apart(before: NetworkState, after: NetworkState) -> NetworkState:
-    "The state after a step, which the next cannot begin before"
+def _apart(before: NetworkState, after: NetworkState, keys: Array | None) -> tuple[NetworkState, Array | None]:
+    "The state after a step, which the next cannot begin before; and the keys of a turn, which the next does not use before"
     old, (new, form) = jax.tree.leaves(before), jax.tree.flatten(replace(after, t=before.t))
-    changed = iter(lax.optimization_barrier([y for x, y in zip(old, new) if x is not y]))
-    return replace(form.unflatten([y if x is y else next(changed) for x, y in zip(old, new)]), t=after.t)
+    changed, keys = lax.optimization_barrier(([y for x, y in zip(old, new) if x is not y], keys))
+    changed = iter(changed)
+    return replace(form.unflatten([y if x is y else next(changed) for x, y in zip(old, new)]), t=after.t), keys
 
-def _turns(step, s: NetworkState, courses: dict, steps: int, each: int):
+def _turns(step, keys, apart, s: NetworkState, courses: dict, steps: int, each: int):
     "`steps` steps, `each` of them in one turn of a loop, with what was seen: spikes as bits, and samples"
     def turn(s, now):
-        seen = []
+        coming, seen = jax.vmap(partial(keys, s.key))(s.t + jnp.arange(each)), []
         for k in range(each):
-            s, new = step(s, {n: x[k] for n, x in now.items()})
+            after, new = step(s, {n: x[k] for n, x in now.items()}, None if coming is None else coming[k])
+            s, coming = apart(s, after, coming)
             seen.append(new)
         spikes, fields = jax.tree.map(lambda *x: jnp.stack(x), *seen)
         return s, ({n: pack_bits(x) for n, x in spikes.items()}, fields)
@@ -472,16 +484,15 @@ def _chunk(net, s, constants, courses, *, steps, first, sources, rasters, sample
     def observe(s, sample):
         x = _locate(net, s, sample.field)
         return x if sample.neurons is None else x[..., np.array(sample.neurons)]
-    gpu = jax.default_backend() == 'gpu'
-    def step(s, now):
-        x = {**constants, **now, **{n: f(s.t*net.dt) for n, f in sources}}
-        before, s = s, net.step(s, x)
-        if gpu: s = _apart(before, s)
+    def step(s, now, keys):
+        s = net._step(s, {**constants, **now, **{n: f(s.t*net.dt) for n, f in sources}}, None, keys)
         return s, ({n: s.cells[n].spike != 0 for n in rasters}, {k.field: observe(s, k) for k in samples})
+    gpu, apart = jax.default_backend() == 'gpu', lambda before, after, keys: (after, keys)
+    if gpu: step, apart = hoisted(step, s, jax.tree.map(lambda x: x[0], courses), net._keys(s.key, s.t)), _apart
     parts = [(n, each) for n, each in ((steps//8*8, 8), (steps % 8, 1)) if n] if gpu else [(steps, 1)]
     seen, begin = [], 0
     for n, each in parts:
-        s, new = _turns(step, s, {k: x[begin:begin + n] for k, x in courses.items()}, n, each)
+        s, new = _turns(step, net._keys, apart, s, {k: x[begin:begin + n] for k, x in courses.items()}, n, each)
         seen, begin = [*seen, new], begin + n
     bits, fields = seen[0] if len(seen) == 1 else jax.tree.map(lambda *x: jnp.concatenate(x), *seen)
     return s, bits, {k.field: fields[k.field][(-first - 1) % k.stride::k.stride] for k in samples}

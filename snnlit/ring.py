@@ -16,8 +16,8 @@ from . import event
 from .event import FORMS, event_gather, event_pairs, kernel_target, moves, one_call, sum_of_parts, walk
 
 # %% auto #0
-__all__ = ['ring_add_p', 'fixed_unit', 'multiples', 'rounded', 'ring_ends', 'through', 'cleared', 'ring_reference',
-           'ring_portable', 'ring_cpu', 'and_next', 'ring_gpu', 'as_delay', 'ring_add', 'ring_due']
+__all__ = ['ring_add_p', 'in_jax', 'fixed_unit', 'multiples', 'rounded', 'ring_ends', 'through', 'cleared', 'ring_reference',
+           'ring_portable', 'ring_cpu', 'and_next', 'ring_gpu', 'as_delay', 'ring_add', 'ring_add_all', 'ring_due']
 
 # %% ../nbs/04d_ring.ipynb #fixed
 def fixed_unit(
@@ -29,15 +29,15 @@ def fixed_unit(
     top = jnp.abs(weight).max(initial=0)
     exponent = jnp.frexp(top)[1] + terms.bit_length() - bits
     unit = jnp.ldexp(jnp.ones_like(top), jnp.clip(exponent, -100, 100))
-    if weight.size == 1: unit = jnp.where(top == 0, 1, top)
+    if weight.size == 1: unit = jnp.where(top == 0, 1, weight.reshape(()))
     return jnp.where(jnp.isfinite(top), unit, jnp.nan)
 
 def multiples(
     weight: Shaped[Array, "*#nnz"], unit: Float[Array, ""], sums: Shaped[Array, "..."],
 ) -> Shaped[Array, "*#nnz"]:
     "The weights as a sum of this dtype takes them: whole multiples of the unit if it is one of integers"
-    if sums.dtype == weight.dtype or sums.dtype != jnp.int32: return weight
-    return jnp.rint(weight/unit).astype(jnp.int32)
+    if sums.dtype == weight.dtype or not jnp.issubdtype(sums.dtype, jnp.integer): return weight
+    return jnp.rint(weight/unit).astype(sums.dtype)
 
 # %% ../nbs/04d_ring.ipynb #rounded
 @jax.custom_jvp
@@ -83,7 +83,15 @@ def ring_portable(ring, s, indices, indptr, weight, delay, head, unit):
 
 # %% ../nbs/04d_ring.ipynb #primitive
 ring_add_p = Primitive('ring_add')
-ring_add_p.multiple_results = True  # the ring, and the step that is to be sent next
+ring_add_p.multiple_results = True  # of each list, the ring, and the step that is to be sent next
+
+def _lists(args) -> list[tuple]:
+    "The arguments of one list after the other"
+    return [tuple(args[k:k + 8]) for k in range(0, len(args), 8)]
+
+def _for_each(f: Callable) -> Callable:
+    "`f` of one list, for any number of them"
+    return lambda *args, **params: [x for each in _lists(args) for x in f(*each, **params)]
 
 def ring_cpu(ring, s, indices, indptr, weight, delay, head, unit):
     "Equation (1) by the compiled loop, in place; arguments as in `ring_reference`"
@@ -99,23 +107,30 @@ def and_next(f: Callable, head: int = 6) -> Callable:
     return lambda *args, **sizes: [f(*args, **sizes), args[head] + 1]
 
 def ring_gpu(*args):
-    "Equation (1) by the CUDA kernel, for sums of integers; arguments as in `ring_reference`"
+    "Equation (1) by one CUDA kernel for all lists with sums of integers; arguments as in `ring_reference`"
     from snnlit.cuda import ring_form, ring_fixed
-    return ring_fixed(*args) if ring_form(*args) else and_next(ring_portable)(*args)
+    takes = [each for each in _lists(args) if ring_form(*each)]
+    made = iter(ring_fixed(*takes) if takes else ())
+    return [x for each in _lists(args) for x in ((next(made), next(made)) if ring_form(*each) else and_next(ring_portable)(*each))]
 
-def _lower(*args, form, fast=and_next(ring_portable)):
-    return {'auto': fast, 'portable': and_next(ring_portable), 'reference': and_next(ring_reference)}[form](*args)
+in_jax = _for_each(and_next(ring_portable))
+
+def _lower(*args, form, fast=in_jax):
+    return {'auto': fast, 'portable': in_jax, 'reference': _for_each(and_next(ring_reference))}[form](*args)
 
 _eager = partial(jax.jit, static_argnames='form')(lambda *args, form: ring_add_p.bind(*args, form=form))
 ring_add_p.def_impl(lambda *args, form: _eager(*args, form=form))
-ring_add_p.def_abstract_eval(lambda ring, *rest, form: [ring, rest[5]])
+ring_add_p.def_abstract_eval(_for_each(lambda ring, *rest, form: [ring, rest[5]]))
 mlir.register_lowering(ring_add_p, mlir.lower_fun(_lower, multiple_results=True))
-for platform, fast in (('cpu', and_next(ring_cpu)), ('cuda', ring_gpu)):
+for platform, fast in (('cpu', _for_each(and_next(ring_cpu))), ('cuda', ring_gpu)):
     mlir.register_lowering(ring_add_p, mlir.lower_fun(partial(_lower, fast=fast), multiple_results=True), platform)
 
 def _jvp(primals, tangents, **params):
-    if moves(tangents[0]): tangents = cleared(tangents[0], primals[6]), *tangents[1:]
-    return sum_of_parts(ring_add_p, 1, 4)(primals, tangents, **params)
+    out = [], []
+    for x, d in zip(_lists(primals), _lists(tangents)):
+        if moves(d[0]): d = cleared(d[0], x[6]), *d[1:]
+        for both, new in zip(out, sum_of_parts(ring_add_p, 1, 4)(x, d, **params)): both.extend(new)
+    return out
 
 def _transpose(cotangents, ring, s, indices, indptr, weight, delay, head, unit, *, form):
     need, (cotangent, _) = [ad.is_undefined_primal(x) for x in (ring, s, weight)], cotangents
@@ -127,8 +142,12 @@ def _transpose(cotangents, ring, s, indices, indptr, weight, delay, head, unit, 
             event_gather(x, ends, indptr, weight) if need[1] else None, None, None,
             event_pairs(x, s, ends, indptr, weight.aval.shape == (1,)) if need[2] else None, None, None, None)
 
+def _batched(args, axes, **params):
+    each = [one_call(ring_add_p)(*both, **params) for both in zip(_lists(args), _lists(axes))]
+    return tuple([x for part in parts for x in part] for parts in zip(*each))
+
 ad.primitive_jvps[ring_add_p], ad.primitive_transposes[ring_add_p] = _jvp, _transpose
-batching.primitive_batchers[ring_add_p] = one_call(ring_add_p)
+batching.primitive_batchers[ring_add_p] = _batched
 
 # %% ../nbs/04d_ring.ipynb #check-delay
 def as_delay(
@@ -157,23 +176,37 @@ def ring_add(
     weight: Shaped[Array, "*#nnz"],         # one weight, or one per synapse
     delay: UInt[Array, "*#nnz"],            # one delay, or one per synapse, from 1 to `slots - 1` steps: not looked at
     head: Int[ArrayLike, ""],               # the step in which the spikes were sent
-    unit: Float[ArrayLike, ""] | None = None,  # of an `int32` ring with float weights: equation (2)
+    unit: Float[ArrayLike, ""] | None = None,  # of a ring of integers with float weights: equation (2)
     *, form: str = 'auto',                  # or 'portable', or 'reference'; all compute the same
 ) -> tuple[Shaped[Array, "*batch slots m"], Int32[Array, ""]]:
     "The ring, its slot of step `head` cleared, with the drive of spikes `s` where it is due, in place where JAX allows; and the next step"
+    return ring_add_all((ring, s, indices, indptr, weight, delay, head, unit), form=form)[0]
+
+def ring_add_all(
+    *calls: tuple,      # what `ring_add` would be given for each of some lists
+    form: str = 'auto',
+) -> list[tuple[Array, Array]]:
+    "What `ring_add` returns of each list; on a GPU by one kernel"
     if form not in FORMS: raise ValueError(f'ring_add: form must be one of {", ".join(FORMS)}, got {form!r}.')
+    out = ring_add_p.bind(*(x for each in calls for x in _operands(*each)), form=form)
+    return list(zip(out[::2], out[1::2]))
+
+def _operands(ring, s, indices, indptr, weight, delay, head, unit=None) -> tuple[Array, ...]:
+    "The arguments as the operator takes them, checked"
     if ring.ndim < 2: raise ValueError(f'ring_add: ring must have axes (..., slots, post neurons), got shape {ring.shape}.')
     weight, delay = (x.reshape(1) if x.ndim == 0 else x for x in (weight, delay))
     if delay.dtype not in (jnp.uint8, jnp.uint16) or delay.shape not in ((1,), indices.shape):
         raise ValueError(f'ring_add: delay must be uint8 or uint16, one or one per synapse {indices.shape}, '
                          f'got {delay.dtype} of {delay.shape}. `as_delay` makes and checks them.')
-    if unit is not None and (ring.dtype, s.dtype, weight.dtype) != (jnp.int32, bool, jnp.float32): raise TypeError(
-        f'ring_add: a unit goes with bool spikes, float32 weights and an int32 ring, got {s.dtype}, {weight.dtype} and {ring.dtype}.')
+    sums = (jnp.int32, jnp.uint8) if weight.shape == (1,) else (jnp.int32,)
+    if unit is not None and ((s.dtype, weight.dtype) != (bool, jnp.float32) or ring.dtype not in sums): raise TypeError(
+        'ring_add: a unit goes with bool spikes, float32 weights and an int32 ring, or one of uint8 if there is one weight, '
+        f'got {s.dtype}, {weight.dtype} of shape {weight.shape} and {ring.dtype}.')
     slot = jax.ShapeDtypeStruct((*ring.shape[:-2], ring.shape[-1]), ring.dtype if unit is None else weight.dtype)
     event.check_call('ring_add', slot, s, indices, indptr, weight)
     if unit is not None: weight = rounded(weight)
     unit = jnp.asarray(1. if unit is None else unit, jnp.float32)
-    return tuple(ring_add_p.bind(ring, s, indices, indptr, weight, delay, jnp.asarray(head, jnp.int32), unit, form=form))
+    return ring, s, indices, indptr, weight, delay, jnp.asarray(head, jnp.int32), unit
 
 # %% ../nbs/04d_ring.ipynb #due
 def ring_due(

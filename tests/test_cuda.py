@@ -31,25 +31,26 @@ def built(folder, text, calls, **numbers):
     return ctypes.CDLL(str(folder/'kernels.so'))
 
 
-def launcher(weight, wait, total):
-    "C++ that calls `deliver` for types of weights, delays and sums"
-    return f'''
-extern "C" void run(const u8* s, const int* indices, const int* indptr, const {weight}* w, const {wait}* delay, const int* head,
-                    const float* unit, {total}* sums, int* next, unsigned across, unsigned down, unsigned threads) {{
-  launch(across, down, threads, [=] {{ deliver(s, indices, indptr, w, delay, head, unit, sums, sums, next); }});
-}}'''
+KINDS = {**cuda.KINDS, 'int64': cuda.INT64}
 
 
-def emulated(folder, sums, s, conn, w, delay, head, unit, slots, kind, down, share):
-    "`cuda.delivered`, by the emulator"
-    types = dict(weight='int' if w.dtype == np.int32 else 'float', wait={1: 'u8', 2: 'u16'}[delay.itemsize])
-    library = built(folder, cuda.DELIVER, launcher(**types, total=kind['SUM']), SENDERS=s.shape[-1], ROWS=s.size, RECEIVERS=conn.num_post, SLOTS=slots,
-                    THREADS=64, CHUNK=64, SHARE=share, ONE_WEIGHT=int(w.size == 1), ONE_DELAY=int(delay.size == 1), WEIGHT=types['weight'], WAIT=types['wait'], **kind)
-    parts = [np.ascontiguousarray(x) for x in (s, np.asarray(conn.indices), np.asarray(conn.indptr), w, delay, np.array([head], np.int32),
-                                               np.array([unit], np.float32))]
-    after = np.zeros(1, np.int32)
-    library.run(*map(pointer, parts), pointer(sums), pointer(after), -(-s.size//1024), down, 64)
-    return sums, after[0]
+def emulated(folder, down, share, *lists):
+    "`cuda.delivered`, by the emulator; each list is `sums, s, conn, w, delay, head, unit, slots`"
+    numbers, pointers, results, keep = [], [], [], []
+    for sums, s, conn, w, delay, head, unit, slots in lists:
+        numbers.append(dict(THREADS=64, CHUNK=64, SHARE=share, EARLY=s.size % 2*(s.ndim == 1), ACROSS=-(-s.size//1024), DOWN=down, SENDERS=s.shape[-1], ROWS=s.size,
+                            RECEIVERS=conn.num_post, SLOTS=slots, ONE_WEIGHT=int(w.size == 1), ONE_DELAY=int(delay.size == 1),
+                            WEIGHT='int' if w.dtype == np.int32 else 'float', WAIT={1: 'u8', 2: 'u16'}[delay.itemsize], **KINDS[sums.dtype.name]))
+        keep += [np.ascontiguousarray(x) for x in (s, np.asarray(conn.indices), np.asarray(conn.indptr), w, delay, np.array([head], np.int32),
+                                                   np.array([unit], np.float32))] + [np.zeros(1, np.int32)]
+        pointers += [*map(pointer, keep[-8:-1]), pointer(sums)]
+        results += [pointer(sums), pointer(keep[-1])]
+    args, blocks = pointers + results, sum(each['ACROSS']*each['DOWN'] for each in numbers)
+    calls = f'''
+struct Any {{ void* p; template <class T> operator T*() const {{ return (T*)p; }} }};
+extern "C" void run(void** p) {{ launch({blocks}, 1, 64, [=] {{ deliver({', '.join(f'Any{{p[{k}]}}' for k in range(len(args)))}); }}); }}'''
+    built(folder, cuda.for_all(numbers), calls).run((ctypes.c_void_p*len(args))(*args))
+    return [(sums, keep[8*k + 7][0]) for k, (sums, *_) in enumerate(lists)]
 
 
 @needs_compiler
@@ -62,27 +63,51 @@ def test_event_add(tmp_path, n, m, prob, batch, one, down, share):
     w, s = rng.normal(size=1 if one else conn.nnz).astype(np.float32), rng.random((*batch, n)) < .1
     s[..., -1] = True
     unit, none = float(cuda.fixed_unit(jnp.array(w), conn.nnz, 62)), np.zeros(1, np.uint8)
-    sums, _ = emulated(tmp_path, np.zeros((*batch, m), np.int64), s, conn, w, none, 0, unit, 1, cuda.INT64, down, share)
+    [(sums, _)] = emulated(tmp_path, down, share, (np.zeros((*batch, m), np.int64), s, conn, w, none, 0, unit, 1))
     np.testing.assert_array_equal(sums, cuda.fixed_sums(s, conn.indices, conn.indptr, w, m))
+
+
+def ring_list(n, m, prob, batch, one_weight, one_delay, whole, slots, head):
+    "Synapses, spikes and a ring with something in it, as `emulated` wants them"
+    conn, rng = FixedProb(prob, seed=3)(n, m), np.random.default_rng(n)
+    size = 1 if one_weight else conn.nnz
+    w = rng.integers(-2**30, 2**30, size).astype(np.int32)//conn.nnz if whole is True else rng.normal(size=size).astype(np.float32)
+    delay = rng.integers(1, slots, 1 if one_delay else conn.nnz).astype(np.uint16 if slots > 255 else np.uint8)
+    s, shape = rng.random((*batch, n)) < .1, (*batch, slots, m)
+    ring = rng.integers(0, 99, shape).astype(np.uint8) if whole == 'bytes' else rng.integers(-99, 99, shape).astype(np.int32)
+    unit = 1. if whole is True else float(cuda.fixed_unit(jnp.array(w), conn.nnz))
+    return ring, s, conn, w, delay, head, unit, slots
 
 
 @needs_compiler
 @pytest.mark.parametrize('n, m, prob, batch, one_weight, one_delay, whole, slots, head', [
     (1003, 57, .3, (), False, False, False, 9, 0), (1003, 57, .3, (), True, False, False, 300, 10**6), (700, 40, .2, (2, 2), False, True, False, 2, -1),
-    (5, 900, .7, (3,), False, False, True, 4, 7), (2100, 31, .05, (), True, True, True, 2, 3)])
+    (5, 900, .7, (3,), False, False, True, 4, 7), (2100, 31, .05, (), True, True, True, 2, 3),
+    (700, 41, .2, (2, 2), True, False, 'bytes', 9, 3), (1003, 56, .1, (3,), True, True, 'bytes', 2, -1)])
 def test_ring_add(tmp_path, n, m, prob, batch, one_weight, one_delay, whole, slots, head):
     "The same integers as the operator finds on a CPU, in all slots, with what was there before; the slot of the step is cleared"
-    conn, rng = FixedProb(prob, seed=3)(n, m), np.random.default_rng(n)
-    size = 1 if one_weight else conn.nnz
-    w = rng.integers(-2**30, 2**30, size).astype(np.int32)//conn.nnz if whole else rng.normal(size=size).astype(np.float32)
-    delay = rng.integers(1, slots, 1 if one_delay else conn.nnz).astype(np.uint16 if slots > 255 else np.uint8)
-    s, ring = rng.random((*batch, n)) < .1, rng.integers(-99, 99, (*batch, slots, m)).astype(np.int32)
-    unit = 1. if whole else float(cuda.fixed_unit(jnp.array(w), conn.nnz))
-    want, after = map(np.asarray, ring_add(jnp.array(ring), s, conn.indices, conn.indptr, jnp.array(w), jnp.array(delay), head, None if whole else unit))
-    got, then = emulated(tmp_path, ring.copy(), s, conn, w, delay, head, unit, slots, cuda.INT32, 2, 2)
+    list_of_synapses = ring_list(n, m, prob, batch, one_weight, one_delay, whole, slots, head)
+    ring, s, conn, w, delay, _, unit, _ = list_of_synapses
+    want, after = map(np.asarray, ring_add(jnp.array(ring), s, conn.indices, conn.indptr, jnp.array(w), jnp.array(delay), head, None if whole is True else unit))
+    [(got, then)] = emulated(tmp_path, 2, 2, (ring.copy(), *list_of_synapses[1:]))
     assert after == then == head + 1
     np.testing.assert_array_equal(got, want)
     assert not got[..., head % slots, :].any() and (got != ring).any()
+
+
+@needs_compiler
+def test_many_lists(tmp_path):
+    "One kernel for lists of all kinds: of each the same sums as by itself"
+    kinds = [(1003, 57, .3, (), False, False, False, 9, 0), (40, 57, .3, (), True, False, False, 300, 10**6),
+             (700, 40, .2, (2, 2), False, True, False, 2, -1), (5, 900, .7, (3,), False, False, True, 4, 7),
+             (700, 41, .2, (2, 2), True, False, 'bytes', 9, 3)]
+    lists = [ring_list(*kind) for kind in kinds]
+    together = emulated(tmp_path, 2, 2, *((ring.copy(), *rest) for ring, *rest in lists))
+    for k, (each, (got, then)) in enumerate(zip(lists, together)):
+        (tmp_path/str(k)).mkdir()
+        [(alone, after)] = emulated(tmp_path/str(k), 2, 2, (each[0].copy(), *each[1:]))
+        np.testing.assert_array_equal(got, alone)
+        assert then == after and (got != each[0]).any()
 
 
 @needs_compiler
