@@ -26,8 +26,8 @@ typedef unsigned long long u64;
 """
 
 WHO = r"""
-// who fired, of the senders of a segment; and, with `edges`, where their rows begin and end; returns how many
-__device__ __forceinline__ int who_fired(const u8* spikes, int segment, int* list, int* count, const int* indptr = 0, int* edges = 0) {
+// who fired, of the senders of a segment; returns how many
+__device__ __forceinline__ int who_fired(const u8* spikes, int segment, int* list, int* count) {
   if (threadIdx.x == 0) *count = 0;
   __syncthreads();
   for (int i = 4*threadIdx.x; i < SEGMENT; i += 4*blockDim.x) {
@@ -35,16 +35,8 @@ __device__ __forceinline__ int who_fired(const u8* spikes, int segment, int* lis
     u32 four = 0;   // spikes, a byte each
     if (row + 3 < ROWS) four = *(const u32*)(spikes + row);
     else for (int q = 0; q < 4 && row + q < ROWS; q++) four |= (u32)spikes[row + q] << 8*q;
-    int edge[5];
-    if (edges)      // asked for before it is known who fired: memory is far away
-      for (int q = 0; q < 5; q++) edge[q] = row + q <= ROWS ? indptr[row + q] : 0;
-    #pragma unroll
-    for (int q = 0; q < 4; q++)
-      if (four >> 8*q & 255) {
-        int place = atomicAdd(count, 1);
-        list[place] = i + q;
-        if (edges) edges[2*place] = edge[q], edges[2*place + 1] = edge[q + 1];
-      }
+    for (int q = 0; four; q++, four >>= 8)
+      if (four & 255) list[atomicAdd(count, 1)] = i + q;
   }
   __syncthreads();
   return *count;
@@ -77,21 +69,21 @@ HEAD = TYPES + WHO
 # %% ../nbs/04e_cuda.ipynb #text
 DELIVER = WHO + r"""
 // sums, in units, of the weights of all synapses whose sender fired: the part of one block
-__device__ __forceinline__ void deliver(int block, int* list, int* count, int* edges, const u8* spikes, const int* __restrict__ indices,
+__device__ __forceinline__ void deliver(int block, int* list, int* count, const u8* spikes, const int* __restrict__ indices,
                                         const int* __restrict__ indptr, const WEIGHT* __restrict__ weight, const WAIT* __restrict__ delay,
                                         const int* head, const float* unit, SUM* sums, int* next) {
   int step = head[0];        // asked for before the spikes, and needed after them
   float one = unit[0];
   if (block + threadIdx.x == 0) next[0] = (int)(step + 1u);
   int x = block%ACROSS, y = block/ACROSS;
-  int fired = who_fired(spikes, x, list, count, indptr, EARLY ? edges : 0), warp = threadIdx.x/32, lane = threadIdx.x%32;
+  int fired = who_fired(spikes, x, list, count), warp = threadIdx.x/32, lane = threadIdx.x%32;
   int now = (step%SLOTS + SLOTS)%SLOTS;
   float scale = 1/one;       // exact, as the unit is a power of two; exact enough for a count, if it is the one weight
   if (SLOTS > 1) clear(sums, now, block, ACROSS*DOWN);
   for (int k = warp/SHARE; k < fired; k += blockDim.x/32/SHARE) {
     long long row = (long long)x*SEGMENT + list[k];
     long long member = ROWS == SENDERS ? 0 : row/SENDERS;   // of the batch
-    int sender = row - member*SENDERS, begin = EARLY ? edges[2*k] : indptr[sender], end = EARLY ? edges[2*k + 1] : indptr[sender + 1];
+    int sender = row - member*SENDERS, begin = indptr[sender], end = indptr[sender + 1];
     SUM* mine = sums + member*SLOTS*RECEIVERS;
     for (int e = begin + (y*SHARE + warp%SHARE)*CHUNK + lane; e < end; e += DOWN*SHARE*CHUNK) {
       int target[CHUNK/32];
@@ -141,11 +133,11 @@ def for_all(
                   f'const {weight}* __restrict__ w{k}', f'const {wait}* __restrict__ delay{k}', f'const int* head{k}',
                   f'const float* unit{k}', f'const {total}* before{k}']
         gives += [f'{total}* sums{k}', f'int* next{k}']
-        calls += [f'  if (block < {blocks}) return list{k}::deliver(block, list, &count, edges, s{k}, indices{k}, indptr{k}, w{k}, delay{k}, '
+        calls += [f'  if (block < {blocks}) return list{k}::deliver(block, list, &count, s{k}, indices{k}, indptr{k}, w{k}, delay{k}, '
                   f'head{k}, unit{k}, sums{k}, next{k});\n  block -= {blocks};\n']
     return f"""{text}
 extern "C" __global__ void __launch_bounds__({lists[0]['THREADS']}) deliver({', '.join(takes + gives)}) {{
-  __shared__ int list[SEGMENT], edges[2*SEGMENT];
+  __shared__ int list[SEGMENT];
   __shared__ int count;
   int block = blockIdx.x;
 {''.join(calls)}}}
@@ -205,9 +197,10 @@ BLOCKS = 2048            # twice as many as a large GPU holds at a time
 def row_shares(
     synapses: int, senders: int,  # of a list
     segments: int,                # of the senders, those of all members of a batch
-    chunk: int,                   # synapses of a row that a warp takes at a time
+    chunk: int | None = None,     # synapses of a row that a warp takes at a time; None: all of a short row, and a little of a long one
 ) -> tuple[int, dict[str, int]]:
     "How many blocks share a row of mean length, and the numbers of a kernel that say so"
+    chunk = chunk or (128 if synapses <= 128*senders else 64)
     warps = 1 << (-(-synapses//(senders*chunk)) - 1).bit_length()  # for all of a row at once
     down = min(warps, DOWN, 1 << max(BLOCKS//segments, 1).bit_length() - 1)
     return down, dict(THREADS=THREADS, CHUNK=chunk, SHARE=min(warps//down, THREADS//32))
@@ -223,8 +216,8 @@ def delivered(
     "Of each list the sums, in place, with the weights of all synapses whose sender fired, and the next step: one after the other"
     numbers, args, results = [], [], []
     for sums, s, indices, indptr, weight, delay, head, unit, m, slots in lists:
-        down, shares = row_shares(indices.size, n := s.shape[-1], segments := -(-s.size//1024), 64)
-        numbers.append(dict(**shares, ACROSS=segments, DOWN=down, EARLY=int(n == s.size < 2**20), SENDERS=n, ROWS=s.size, RECEIVERS=m, SLOTS=slots,
+        down, shares = row_shares(indices.size, n := s.shape[-1], segments := -(-s.size//1024))
+        numbers.append(dict(**shares, ACROSS=segments, DOWN=down, SENDERS=n, ROWS=s.size, RECEIVERS=m, SLOTS=slots,
                             ONE_WEIGHT=int(weight.size == 1), ONE_DELAY=int(delay.size == 1),
                             WAIT={1: 'u8', 2: 'u16'}[delay.dtype.itemsize], WEIGHT='int' if weight.dtype == jnp.int32 else 'float',
                             **KINDS[sums.dtype.name]))

@@ -96,7 +96,7 @@ class LifPSC(Membrane):
         "What arrives from outside in one step, pA"
         if self.ext_rate is None: return 0.
         n = arrivals(as_key('LifPSC.step: key', key), self.ext_rate*(dt/1000), shape)
-        return self.ext_weight*lax.optimization_barrier(n)  # on a GPU a kernel of its own, which runs while spikes are delivered
+        return self.ext_weight*lax.optimization_barrier(n)  # a kernel of its own
 
 # %% ../nbs/10d_microcircuit.ipynb #psp
 def psc_of(

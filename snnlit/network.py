@@ -749,10 +749,10 @@ def _loop(net, s, inputs, first, steps, chunk, plan, result, progress, stay) -> 
     timing = Timing(compiling, end - start - compiling, done, net.dt, perf_counter() - end)
     return result(state=_without_rings(outer, s), bits=bits, fields=fields, steps=done, interrupted=interrupted, timing=timing)
 
-def _options(net: Network) -> dict | None:
-    "What XLA is told on a GPU: many small kernels are started all at once, and those of one step, if it has several, run side by side"
+def _options() -> dict | None:
+    "What XLA is told on a GPU: many small kernels are started all at once, and those that do not wait for each other run side by side"
     if jax.default_backend() != 'gpu': return None
-    return {'xla_gpu_graph_min_graph_size': 1} | ({'xla_gpu_command_buffer_scheduling_mode': 'CONCURRENT'} if len(net.pathways) > 1 else {})
+    return {'xla_gpu_graph_min_graph_size': 1, 'xla_gpu_command_buffer_scheduling_mode': 'CONCURRENT'}
 
 def _program(ready: dict, *args, plan, steps, first):
     "The compiled chunk, and the seconds that it took if it was not there"
@@ -760,7 +760,7 @@ def _program(ready: dict, *args, plan, steps, first):
     if (steps, phase) in ready: return ready[steps, phase], 0.
     jax.block_until_ready(args)  # what runs while this compiles would not be timed
     start = perf_counter()
-    ready[steps, phase] = _chunk.lower(*args, steps=steps, first=phase, **plan).compile(_options(args[0]))
+    ready[steps, phase] = _chunk.lower(*args, steps=steps, first=phase, **plan).compile(_options())
     return ready[steps, phase], perf_counter() - start
 
 # %% ../nbs/09_network.ipynb #rings

@@ -38,7 +38,7 @@ def emulated(folder, down, share, *lists):
     "`cuda.delivered`, by the emulator; each list is `sums, s, conn, w, delay, head, unit, slots`"
     numbers, pointers, results, keep = [], [], [], []
     for sums, s, conn, w, delay, head, unit, slots in lists:
-        numbers.append(dict(THREADS=64, CHUNK=64, SHARE=share, EARLY=s.size % 2*(s.ndim == 1), ACROSS=-(-s.size//1024), DOWN=down, SENDERS=s.shape[-1], ROWS=s.size,
+        numbers.append(dict(THREADS=64, CHUNK=64, SHARE=share, ACROSS=-(-s.size//1024), DOWN=down, SENDERS=s.shape[-1], ROWS=s.size,
                             RECEIVERS=conn.num_post, SLOTS=slots, ONE_WEIGHT=int(w.size == 1), ONE_DELAY=int(delay.size == 1),
                             WEIGHT='int' if w.dtype == np.int32 else 'float', WAIT={1: 'u8', 2: 'u16'}[delay.itemsize], **KINDS[sums.dtype.name]))
         keep += [np.ascontiguousarray(x) for x in (s, np.asarray(conn.indices), np.asarray(conn.indptr), w, delay, np.array([head], np.int32),

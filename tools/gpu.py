@@ -133,11 +133,12 @@ def coba_steps() -> list[dict]:
     "The network with conductances"
     out = []
     for n, ms in ((4000, 2000.), (40_000, 2000.), (400_000, 1000.), (4_000_000, 200.)):
-        net = coba(n)
-        for record in ((), ('spikes',))[:1 + (n < 10**6)]: out.append(dict(neurons=n, record=bool(record), **timed(net, ms, input=20., record=record)))
-        del net
+        if n < 10**6:
+            net = coba(n)
+            for record in ((), ('spikes',)): out.append(dict(neurons=n, record=bool(record), **timed(net, ms, input=20., record=record)))
+            del net
         out.append(dict(neurons=n, record=False, one_population=True, **timed(one_population(n), ms, input=20., record=())))
-        print(out[-2:], flush=True)
+        print(out[-3:], flush=True)
     return out
 
 
@@ -153,7 +154,7 @@ def circuit() -> list[dict]:
         if input == 'poisson': out[-1]['profile'] = profiled(net)
         layer = net.pathways[0].comm
         out[-1]['bytes per synapse'] = round(layer.nbytes/layer.layer.conn.nnz, 2)
-        with patch.object(network, '_options', lambda net: None):  # XLA's default settings
+        with patch.object(network, '_options', lambda: None):  # XLA's default settings
             out.append(dict(input=input, build=build, record=False, defaults=True, **timed(net, 2000., record=())))
     return out
 
