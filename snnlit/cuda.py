@@ -12,12 +12,12 @@ from jaxtyping import Array, Bool, Float, Int32, Int64, Shaped, UInt32
 from .ring import fixed_unit
 
 # %% auto #0
-__all__ = ['TYPES', 'WHO', 'HEAD', 'DELIVER', 'FINISH', 'THREADS', 'DOWN', 'BLOCKS', 'INT32', 'INT64', 'BYTES', 'KINDS',
-           'with_numbers', 'for_all', 'nvrtc', 'as_ptx', 'launch', 'row_shares', 'delivered', 'fixed_add', 'finished',
-           'ring_fixed', 'driver_version', 'usable', 'event_form', 'ring_form', 'fixed_sums']
+__all__ = ['HEAD', 'DELIVER', 'FINISH', 'THREADS', 'DOWN', 'BLOCKS', 'INT32', 'INT64', 'BYTES', 'SUM_KINDS', 'with_numbers',
+           'for_all', 'nvrtc', 'as_ptx', 'launch', 'row_shares', 'delivered', 'fixed_add', 'finished', 'ring_fixed',
+           'driver_version', 'usable', 'event_form', 'ring_form', 'fixed_sums']
 
 # %% ../nbs/04e_cuda.ipynb #head
-TYPES = r"""
+_TYPES = r"""
 typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
@@ -25,7 +25,7 @@ typedef unsigned long long u64;
 #define SEGMENT 1024   // senders per block
 """
 
-WHO = r"""
+_WHO = r"""
 // who fired, of the senders of a segment; returns how many
 __device__ __forceinline__ int who_fired(const u8* spikes, int segment, int* list, int* count) {
   if (threadIdx.x == 0) *count = 0;
@@ -64,10 +64,10 @@ __device__ __forceinline__ void clear(SUM* sums, int now, int block, int blocks)
 }
 """
 
-HEAD = TYPES + WHO
+HEAD = _TYPES + _WHO
 
 # %% ../nbs/04e_cuda.ipynb #text
-DELIVER = WHO + r"""
+DELIVER = _WHO + r"""
 // sums, in units, of the weights of all synapses whose sender fired: the part of one block
 __device__ __forceinline__ void deliver(int block, int* list, int* count, const u8* spikes, const int* __restrict__ indices,
                                         const int* __restrict__ indptr, const WEIGHT* __restrict__ weight, const WAIT* __restrict__ delay,
@@ -124,7 +124,7 @@ def for_all(
     lists: list[dict[str, int | str]],  # the numbers of each
 ) -> str:
     "The kernel that delivers through all lists"
-    text, takes, gives, calls = TYPES, [], [], []
+    text, takes, gives, calls = _TYPES, [], [], []
     for k, numbers in enumerate(lists):
         weight, wait, total, blocks = *(numbers[name] for name in ('WEIGHT', 'WAIT', 'SUM')), numbers['ACROSS']*numbers['DOWN']
         undone = ''.join(f'#undef {name}\n' for name in numbers)
@@ -208,7 +208,7 @@ def row_shares(
 INT32 = dict(SUM='int', ROUND='__float2int_rn')   # sums in a ring
 INT64 = dict(SUM='u64', ROUND='__float2ll_rn')    # sums that become floats at once
 BYTES = dict(SUM='u8', ROUND='__float2int_rn')    # counts in a ring
-KINDS = {'int32': INT32, 'uint32': INT64, 'uint8': BYTES}  # by the type of the array; two words are one sum of 64 bits
+SUM_KINDS = {'int32': INT32, 'uint32': INT64, 'uint8': BYTES}  # by the type of the array; two words are one sum of 64 bits
 
 def delivered(
     *lists: tuple,  # of each: sums, spikes, indices, indptr, weight, delay, head, unit; receivers and slots
@@ -220,7 +220,7 @@ def delivered(
         numbers.append(dict(**shares, ACROSS=segments, DOWN=down, SENDERS=n, ROWS=s.size, RECEIVERS=m, SLOTS=slots,
                             ONE_WEIGHT=int(weight.size == 1), ONE_DELAY=int(delay.size == 1),
                             WAIT={1: 'u8', 2: 'u16'}[delay.dtype.itemsize], WEIGHT='int' if weight.dtype == jnp.int32 else 'float',
-                            **KINDS[sums.dtype.name]))
+                            **SUM_KINDS[sums.dtype.name]))
         args += [s, indices, indptr, weight, delay, head.reshape(1), unit.reshape(1), sums]
         results += [jax.ShapeDtypeStruct(sums.shape, sums.dtype), jax.ShapeDtypeStruct((1,), jnp.int32)]
     blocks, in_place = sum(n['ACROSS']*n['DOWN'] for n in numbers), {8*k + 7: 2*k for k in range(len(lists))}

@@ -467,7 +467,7 @@ def _apart(before: NetworkState, after: NetworkState, keys: Array | None) -> tup
 def _turns(step, keys, apart, s: NetworkState, courses: dict, steps: int, each: int):
     "`steps` steps, `each` of them in one turn of a loop, with what was seen: spikes as bits, and samples"
     def turn(s, now):
-        coming, seen = jax.vmap(partial(keys, s.key))(s.t + jnp.arange(each)), []
+        coming, seen = jax.vmap(partial(keys, s.key))(s.t + jnp.arange(each, dtype=jnp.int32)), []
         for k in range(each):
             after, new = step(s, {n: x[k] for n, x in now.items()}, None if coming is None else coming[k])
             s, coming = apart(s, after, coming)

@@ -16,7 +16,7 @@ from . import event
 from .event import FORMS, event_gather, event_pairs, kernel_target, moves, one_call, sum_of_parts, walk
 
 # %% auto #0
-__all__ = ['ring_add_p', 'in_jax', 'fixed_unit', 'multiples', 'rounded', 'ring_ends', 'through', 'cleared', 'ring_reference',
+__all__ = ['ring_add_p', 'fixed_unit', 'multiples', 'rounded', 'ring_ends', 'through', 'cleared', 'ring_reference',
            'ring_portable', 'ring_cpu', 'and_next', 'ring_gpu', 'as_delay', 'ring_add', 'ring_add_all', 'ring_due']
 
 # %% ../nbs/04d_ring.ipynb #fixed
@@ -113,10 +113,10 @@ def ring_gpu(*args):
     made = iter(ring_fixed(*takes) if takes else ())
     return [x for each in _lists(args) for x in ((next(made), next(made)) if ring_form(*each) else and_next(ring_portable)(*each))]
 
-in_jax = _for_each(and_next(ring_portable))
+_in_jax = _for_each(and_next(ring_portable))
 
-def _lower(*args, form, fast=in_jax):
-    return {'auto': fast, 'portable': in_jax, 'reference': _for_each(and_next(ring_reference))}[form](*args)
+def _lower(*args, form, fast=_in_jax):
+    return {'auto': fast, 'portable': _in_jax, 'reference': _for_each(and_next(ring_reference))}[form](*args)
 
 _eager = partial(jax.jit, static_argnames='form')(lambda *args, form: ring_add_p.bind(*args, form=form))
 ring_add_p.def_impl(lambda *args, form: _eager(*args, form=form))

@@ -33,7 +33,7 @@ def resident() -> int:
 def forget_compiled_code():
     "JAX keeps every program that it compiled, about 2 MB each; thousands of small ones need more memory than there is"
     yield
-    if resident() > 2**31 and 'jax' in sys.modules:
+    if resident() > 2**32 and 'jax' in sys.modules:
         sys.modules['jax'].clear_caches()
         gc.collect()
         if trim := getattr(ctypes.CDLL(None), 'malloc_trim', None): trim(0)  # without it the memory stays with the process

@@ -31,7 +31,7 @@ def built(folder, text, calls, **numbers):
     return ctypes.CDLL(str(folder/'kernels.so'))
 
 
-KINDS = {**cuda.KINDS, 'int64': cuda.INT64}
+KINDS = {**cuda.SUM_KINDS, 'int64': cuda.INT64}
 
 
 def emulated(folder, down, share, *lists):
