@@ -12,9 +12,9 @@ from jaxtyping import Array, Bool, Float, Int32, Int64, Shaped, UInt32
 from .ring import fixed_unit
 
 # %% auto #0
-__all__ = ['HEAD', 'DELIVER', 'FINISH', 'THREADS', 'DOWN', 'BLOCKS', 'INT32', 'INT64', 'BYTES', 'SUM_KINDS', 'with_numbers',
-           'for_all', 'nvrtc', 'as_ptx', 'launch', 'row_shares', 'delivered', 'fixed_add', 'finished', 'ring_fixed',
-           'driver_version', 'usable', 'event_form', 'ring_form', 'fixed_sums']
+__all__ = ['HEAD', 'DELIVER', 'FINISH', 'THREADS', 'DOWN', 'MOST_LISTS', 'BLOCKS', 'INT32', 'INT64', 'BYTES', 'SUM_KINDS',
+           'with_numbers', 'for_all', 'nvrtc', 'as_ptx', 'launch', 'row_shares', 'delivered', 'fixed_add', 'finished',
+           'ring_fixed', 'driver_version', 'usable', 'event_form', 'ring_form', 'fixed_sums']
 
 # %% ../nbs/04e_cuda.ipynb #head
 _TYPES = r"""
@@ -59,7 +59,7 @@ template <class T> __device__ __forceinline__ void clear(T* sums, long long rece
   }
 }
 __device__ __forceinline__ void clear(SUM* sums, int now, int block, int blocks) {
-  if (sizeof(SUM) == 1 && RECEIVERS%4 == 0) clear((u32*)sums, RECEIVERS/4, now, block, blocks);   // four bytes at a time
+  if (sizeof(SUM) == 1) clear((u32*)sums, RECEIVERS/4, now, block, blocks);   // in words, as `add`: there are whole ones only
   else clear(sums, RECEIVERS, now, block, blocks);
 }
 """
@@ -192,6 +192,7 @@ def launch(
                 **{k: np.int32(v) for k, v in numbers.items()})
 
 THREADS, DOWN = 256, 16  # of a block; most blocks that share a segment: what was fastest on an H100
+MOST_LISTS = 32          # of one kernel: each has ten pointers, and 4,096 bytes of parameters are allowed
 BLOCKS = 2048            # twice as many as a large GPU holds at a time
 
 def row_shares(
@@ -244,8 +245,9 @@ def finished(acc: Float[Array, "*batch m"], sums: UInt32[Array, "size 2"], unit:
     return launch(with_numbers(FINISH, SIZE=acc.size), 'finish', whole, (acc, sums, unit), (-(-acc.size//256), 1))
 
 def ring_fixed(*lists: tuple) -> list[Array]:
-    "The spikes of step `head` sent into rings of integers, by one kernel, and the next step; each list as the arguments of `ring.ring_reference`"
-    out = delivered(*((*args, args[0].shape[-1], args[0].shape[-2]) for args in lists))
+    "The spikes of step `head` sent into rings of integers, by one kernel for up to 32 lists, and the next step; each list as the arguments of `ring.ring_reference`"
+    sized = [(*args, args[0].shape[-1], args[0].shape[-2]) for args in lists]
+    out = [x for k in range(0, len(sized), MOST_LISTS) for x in delivered(*sized[k:k + MOST_LISTS])]
     return [x if k % 2 == 0 else x.reshape(lists[k//2][6].shape) for k, x in enumerate(out)]
 
 # %% ../nbs/04e_cuda.ipynb #which
@@ -273,7 +275,8 @@ def event_form(acc, s, indices, indptr, weight) -> bool:
 
 def ring_form(ring, s, indices, indptr, weight, delay, head, unit) -> bool:
     "Whether `ring_fixed` can take these arguments"
-    return s.dtype == bool and ring.dtype in (jnp.int32, jnp.uint8) and indices.size*s.size > 0 and ring.shape[-2]*ring.shape[-1] < 2**31 and usable()
+    words = ring.dtype == jnp.int32 or ring.dtype == jnp.uint8 and ring.shape[-1] % 4 == 0
+    return s.dtype == bool and words and indices.size*s.size > 0 and ring.shape[-2]*ring.shape[-1] < 2**31 and usable()
 
 # %% ../nbs/04e_cuda.ipynb #law
 def fixed_sums(

@@ -111,9 +111,9 @@ class Delayed:
 
     @property
     def _whole(self) -> type:
-        "Of sums in fixed point: a byte, if spikes of a list with one weight are counted and no neuron has 256 synapses"
+        "Of sums in fixed point: a byte, if spikes of a list with one weight are counted, no neuron has 128 synapses, and rows are whole words"
         counts = not isinstance(self.layer, JustInTime) and self.layer.weight.size == 1
-        return jnp.uint8 if counts and self.fan_in < 256 else jnp.int32
+        return jnp.uint8 if counts and self.fan_in < 128 and self.num_post % 4 == 0 else jnp.int32
 
     def send(self, ring: Ring, x: Shaped[ArrayLike, "*batch pre"]) -> Ring:
         "The ring one step later, with the drive of the spikes, or values, `x`; in place where JAX allows"

@@ -291,6 +291,10 @@ def _bound(eqn, inputs) -> list:
     out = eqn.primitive.bind(*functions, *inputs, **params)
     return out if eqn.primitive.multiple_results else [out]
 
+def _worth_keeping(new, inputs) -> bool:
+    "Whether an array is small, or takes no more memory than one of those that it is made of; very large ones would be second copies"
+    return new.size <= 256 or new.size <= 2**22 and new.size*new.dtype.itemsize <= max(x.size*x.dtype.itemsize for x in inputs)
+
 def hoisted(
     f: Callable,  # the body of a loop
     *args,        # what it is given in one turn, or arrays like it
@@ -299,9 +303,8 @@ def hoisted(
     program, out = jax.make_jaxpr(f, return_shape=True)(*args)
     later = []
     def emit(eqn, inputs):
-        sizes = [np.size(x) for x in inputs]
-        if sizes and not any(isinstance(x, _Later) for x in inputs) and all(v.aval.size <= max(sizes) for v in eqn.outvars):
-            return _bound(eqn, inputs)
+        known = inputs and not eqn.effects and not any(isinstance(x, _Later) for x in inputs)
+        if known and all(_worth_keeping(v.aval, inputs) for v in eqn.outvars): return _bound(eqn, inputs)
         later.append((eqn, inputs, [_Later() for _ in eqn.outvars]))
         return later[-1][2]
     given = [_Later() for _ in jax.tree.leaves(args)]

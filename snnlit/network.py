@@ -248,6 +248,10 @@ def _fresh(cell, key, k: int, batch: tuple[int, ...]):
     for _ in batch: start = jax.vmap(start)
     return start(jax.random.split(key, batch) if batch else key)
 
+def _each(f: Callable, xs: Array, key: Array) -> Array:
+    "`f` of each of `xs`, at once; or in turn, if keys are of the kind whose numbers depend on their place in a batch"
+    return lax.map(f, xs) if 'unsafe' in str(jax.random.key_impl(key)) else jax.vmap(f)(xs)
+
 # %% ../nbs/09_network.ipynb #network-code
 def _checked(populations) -> dict[str, Cell]:
     "Populations by name, or an error that says what is not one"
@@ -301,7 +305,7 @@ class Network:
     def _keys(self, key: Array | None, t: Int32[Array, ""]) -> Array | None:
         "The keys of all populations in step `t`"
         if key is None: return None
-        return jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(key, t)))(jnp.arange(len(self.names)))
+        return _each(partial(jax.random.fold_in, jax.random.fold_in(key, t)), jnp.arange(len(self.names)), key)
 
     def _step(self, s: NetworkState, x: Mapping[str, ArrayLike] | None, spikes: Mapping[str, ArrayLike] | None, keys: Array | None) -> NetworkState:
         "The state `dt` ms later, with the keys of this step"
@@ -464,14 +468,15 @@ def _apart(before: NetworkState, after: NetworkState, keys: Array | None) -> tup
     changed = iter(changed)
     return replace(form.unflatten([y if x is y else next(changed) for x, y in zip(old, new)]), t=after.t), keys
 
-def _turns(step, keys, apart, s: NetworkState, courses: dict, steps: int, each: int):
+def _turns(step, keys, apart, observe, s: NetworkState, courses: dict, steps: int, each: int):
     "`steps` steps, `each` of them in one turn of a loop, with what was seen: spikes as bits, and samples"
     def turn(s, now):
-        coming, seen = jax.vmap(partial(keys, s.key))(s.t + jnp.arange(each, dtype=jnp.int32)), []
+        times, seen = s.t + jnp.arange(each, dtype=jnp.int32), []
+        coming = None if s.key is None else _each(partial(keys, s.key), times, s.key)
         for k in range(each):
-            after, new = step(s, {n: x[k] for n, x in now.items()}, None if coming is None else coming[k])
+            after = step(s, {n: x[k] for n, x in now.items()}, None if coming is None else coming[k])
             s, coming = apart(s, after, coming)
-            seen.append(new)
+            seen.append(observe(s))
         spikes, fields = jax.tree.map(lambda *x: jnp.stack(x), *seen)
         return s, ({n: pack_bits(x) for n, x in spikes.items()}, fields)
     turns = steps//each
@@ -481,18 +486,17 @@ def _turns(step, keys, apart, s: NetworkState, courses: dict, steps: int, each: 
 @partial(jax.jit, static_argnames=('steps', 'first', 'sources', 'rasters', 'samples'))
 def _chunk(net, s, constants, courses, *, steps, first, sources, rasters, samples):
     "`steps` steps from state `s`, and what was recorded of them"
-    def observe(s, sample):
+    def sampled(s, sample):
         x = _locate(net, s, sample.field)
         return x if sample.neurons is None else x[..., np.array(sample.neurons)]
-    def step(s, now, keys):
-        s = net._step(s, {**constants, **now, **{n: f(s.t*net.dt) for n, f in sources}}, None, keys)
-        return s, ({n: s.cells[n].spike != 0 for n in rasters}, {k.field: observe(s, k) for k in samples})
+    def observe(s): return {n: s.cells[n].spike != 0 for n in rasters}, {k.field: sampled(s, k) for k in samples}
+    def step(s, now, keys): return net._step(s, {**constants, **now, **{n: f(s.t*net.dt) for n, f in sources}}, None, keys)
     gpu, apart = jax.default_backend() == 'gpu', lambda before, after, keys: (after, keys)
     if gpu: step, apart = hoisted(step, s, jax.tree.map(lambda x: x[0], courses), net._keys(s.key, s.t)), _apart
     parts = [(n, each) for n, each in ((steps//8*8, 8), (steps % 8, 1)) if n] if gpu else [(steps, 1)]
     seen, begin = [], 0
     for n, each in parts:
-        s, new = _turns(step, net._keys, apart, s, {k: x[begin:begin + n] for k, x in courses.items()}, n, each)
+        s, new = _turns(step, net._keys, apart, observe, s, {k: x[begin:begin + n] for k, x in courses.items()}, n, each)
         seen, begin = [*seen, new], begin + n
     bits, fields = seen[0] if len(seen) == 1 else jax.tree.map(lambda *x: jnp.concatenate(x), *seen)
     return s, bits, {k.field: fields[k.field][(-first - 1) % k.stride::k.stride] for k in samples}

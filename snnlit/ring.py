@@ -132,8 +132,11 @@ def _jvp(primals, tangents, **params):
         for both, new in zip(out, sum_of_parts(ring_add_p, 1, 4)(x, d, **params)): both.extend(new)
     return out
 
-def _transpose(cotangents, ring, s, indices, indptr, weight, delay, head, unit, *, form):
-    need, (cotangent, _) = [ad.is_undefined_primal(x) for x in (ring, s, weight)], cotangents
+def _transpose(cotangents, *args, form):
+    return [x for each, cotangent in zip(_lists(args), cotangents[::2]) for x in _transposed(cotangent, *each)]
+
+def _transposed(cotangent, ring, s, indices, indptr, weight, delay, head, unit):
+    need = [ad.is_undefined_primal(x) for x in (ring, s, weight)]
     if type(cotangent) is ad.Zero:
         zero = [ad.Zero(x.aval) if n else None for x, n in zip((ring, s, weight), need)]
         return zero[0], zero[1], None, None, zero[2], None, None, None
@@ -143,8 +146,12 @@ def _transpose(cotangents, ring, s, indices, indptr, weight, delay, head, unit, 
             event_pairs(x, s, ends, indptr, weight.aval.shape == (1,)) if need[2] else None, None, None, None)
 
 def _batched(args, axes, **params):
-    each = [one_call(ring_add_p)(*both, **params) for both in zip(_lists(args), _lists(axes))]
-    return tuple([x for part in parts for x in part] for parts in zip(*each))
+    out = [], []
+    for x, a in zip(_lists(args), _lists(axes)):
+        nobody = all(each is None for each in a)
+        new = (ring_add_p.bind(*x, **params), [None, None]) if nobody else one_call(ring_add_p)(x, a, **params)
+        for both, more in zip(out, new): both.extend(more)
+    return out
 
 ad.primitive_jvps[ring_add_p], ad.primitive_transposes[ring_add_p] = _jvp, _transpose
 batching.primitive_batchers[ring_add_p] = _batched

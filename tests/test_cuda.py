@@ -83,7 +83,7 @@ def ring_list(n, m, prob, batch, one_weight, one_delay, whole, slots, head):
 @pytest.mark.parametrize('n, m, prob, batch, one_weight, one_delay, whole, slots, head', [
     (1003, 57, .3, (), False, False, False, 9, 0), (1003, 57, .3, (), True, False, False, 300, 10**6), (700, 40, .2, (2, 2), False, True, False, 2, -1),
     (5, 900, .7, (3,), False, False, True, 4, 7), (2100, 31, .05, (), True, True, True, 2, 3),
-    (700, 41, .2, (2, 2), True, False, 'bytes', 9, 3), (1003, 56, .1, (3,), True, True, 'bytes', 2, -1)])
+    (700, 44, .2, (2, 2), True, False, 'bytes', 9, 3), (1003, 56, .1, (3,), True, True, 'bytes', 2, -1)])
 def test_ring_add(tmp_path, n, m, prob, batch, one_weight, one_delay, whole, slots, head):
     "The same integers as the operator finds on a CPU, in all slots, with what was there before; the slot of the step is cleared"
     list_of_synapses = ring_list(n, m, prob, batch, one_weight, one_delay, whole, slots, head)
@@ -100,7 +100,7 @@ def test_many_lists(tmp_path):
     "One kernel for lists of all kinds: of each the same sums as by itself"
     kinds = [(1003, 57, .3, (), False, False, False, 9, 0), (40, 57, .3, (), True, False, False, 300, 10**6),
              (700, 40, .2, (2, 2), False, True, False, 2, -1), (5, 900, .7, (3,), False, False, True, 4, 7),
-             (700, 41, .2, (2, 2), True, False, 'bytes', 9, 3)]
+             (700, 44, .2, (2, 2), True, False, 'bytes', 9, 3)]
     lists = [ring_list(*kind) for kind in kinds]
     together = emulated(tmp_path, 2, 2, *((ring.copy(), *rest) for ring, *rest in lists))
     for k, (each, (got, then)) in enumerate(zip(lists, together)):
@@ -108,6 +108,17 @@ def test_many_lists(tmp_path):
         [(alone, after)] = emulated(tmp_path/str(k), 2, 2, (each[0].copy(), *each[1:]))
         np.testing.assert_array_equal(got, alone)
         assert then == after and (got != each[0]).any()
+
+
+def test_no_kernel_has_too_many_parameters(monkeypatch):
+    "Sixty lists are two kernels, whose results come in the order of the lists"
+    asked = []
+    def launched(text, name, results, args, *rest): return asked.append(len(args)) or [jnp.full(r.shape, len(asked), r.dtype) for r in results]
+    monkeypatch.setattr(cuda, 'launch', launched)
+    ring, s, conn, w, delay, head, unit, _ = ring_list(8, 4, .5, (), False, False, False, 3, 0)
+    out = cuda.ring_fixed(*[(jnp.array(ring), jnp.array(s), conn.indices, conn.indptr, jnp.array(w), jnp.array(delay), jnp.int32(head), jnp.float32(unit))]*60)
+    assert asked == [8*32, 8*28] and len(out) == 120 and all(10*8*lists <= 4096 for lists in (32, 28))
+    assert [int(x.ravel()[0]) for x in out] == [1]*64 + [2]*56
 
 
 @needs_compiler
