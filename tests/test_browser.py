@@ -9,9 +9,9 @@ import pytest
 import browser
 from notebooks import ROOT, VIEW, name, notebooks, outputs, read
 
-WIDGETS = ['16_explore.ipynb', 'tutorials/01_balanced_network.ipynb']  # notebooks with a slider that redraws a figure
+WIDGETS = ['tutorials/01_balanced_network.ipynb']  # notebooks with a slider that redraws a figure
 MORE = [  # the same; minutes in a browser, so tried with `pytest --all-widgets` only
-    'tutorials/02_bump_attractor.ipynb', 'tutorials/03_amari_field.ipynb', 'tutorials/04_grid_cells.ipynb',
+    '16_explore.ipynb', 'tutorials/02_bump_attractor.ipynb', 'tutorials/03_amari_field.ipynb', 'tutorials/04_grid_cells.ipynb',
     'tutorials/05_force.ipynb', 'tutorials/06_echo_state.ipynb', 'tutorials/07_short_term_plasticity.ipynb',
     'tutorials/08_song.ipynb', 'tutorials/09_multisensory.ipynb', 'tutorials/10_stdp_window.ipynb',
     'tutorials/11_potjans_diesmann.ipynb',
