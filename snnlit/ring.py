@@ -109,9 +109,9 @@ def and_next(f: Callable, head: int = 6) -> Callable:
 def ring_gpu(*args):
     "Equation (1) by one CUDA kernel for all lists with sums of integers; arguments as in `ring_reference`"
     from snnlit.cuda import ring_form, ring_fixed
-    takes = [each for each in _lists(args) if ring_form(*each)]
-    made = iter(ring_fixed(*takes) if takes else ())
-    return [x for each in _lists(args) for x in ((next(made), next(made)) if ring_form(*each) else and_next(ring_portable)(*each))]
+    calls = [(each, ring_form(*each)) for each in _lists(args)]
+    made = iter(ring_fixed(*(each for each, takes in calls if takes)))
+    return [x for each, takes in calls for x in ((next(made), next(made)) if takes else and_next(ring_portable)(*each))]
 
 _in_jax = _for_each(and_next(ring_portable))
 
@@ -125,12 +125,15 @@ mlir.register_lowering(ring_add_p, mlir.lower_fun(_lower, multiple_results=True)
 for platform, fast in (('cpu', _for_each(and_next(ring_cpu))), ('cuda', ring_gpu)):
     mlir.register_lowering(ring_add_p, mlir.lower_fun(partial(_lower, fast=fast), multiple_results=True), platform)
 
+def _joined(pairs) -> tuple[list, list]:
+    "A pair of lists for each call, as one pair of lists"
+    return tuple([x for part in parts for x in part] for parts in zip(*pairs))
+
 def _jvp(primals, tangents, **params):
-    out = [], []
-    for x, d in zip(_lists(primals), _lists(tangents)):
+    def one(x, d):
         if moves(d[0]): d = cleared(d[0], x[6]), *d[1:]
-        for both, new in zip(out, sum_of_parts(ring_add_p, 1, 4)(x, d, **params)): both.extend(new)
-    return out
+        return sum_of_parts(ring_add_p, 1, 4)(x, d, **params)
+    return _joined(map(one, _lists(primals), _lists(tangents)))
 
 def _transpose(cotangents, *args, form):
     return [x for each, cotangent in zip(_lists(args), cotangents[::2]) for x in _transposed(cotangent, *each)]
@@ -146,12 +149,10 @@ def _transposed(cotangent, ring, s, indices, indptr, weight, delay, head, unit):
             event_pairs(x, s, ends, indptr, weight.aval.shape == (1,)) if need[2] else None, None, None, None)
 
 def _batched(args, axes, **params):
-    out = [], []
-    for x, a in zip(_lists(args), _lists(axes)):
-        nobody = all(each is None for each in a)
-        new = (ring_add_p.bind(*x, **params), [None, None]) if nobody else one_call(ring_add_p)(x, a, **params)
-        for both, more in zip(out, new): both.extend(more)
-    return out
+    def one(x, a):
+        if all(each is None for each in a): return ring_add_p.bind(*x, **params), a[:2]
+        return one_call(ring_add_p)(x, a, **params)
+    return _joined(map(one, _lists(args), _lists(axes)))
 
 ad.primitive_jvps[ring_add_p], ad.primitive_transposes[ring_add_p] = _jvp, _transpose
 batching.primitive_batchers[ring_add_p] = _batched
