@@ -102,7 +102,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) learn(const u8* fired, con
 # %% ../nbs/04g_learn.ipynb #cuda
 def learn_grid(weight, fired, trace, indices, order) -> tuple[tuple[int, int], dict[str, int | str]]:
     "Blocks of the kernel, and its numbers and types"
-    down, shares = row_shares(indices.size, fired.shape[-1], segments := -(-fired.size//1024), 128)
+    down, shares = row_shares(indices.size, fired.shape[-1], segments := -(-fired.size//1024))
     numbers = dict(**shares, SENDERS=fired.shape[-1], ROWS=fired.size, RECEIVERS=trace.shape[-1], SLOTS=1, SYNAPSES=indices.size,
                    ORDERED=int(order.size > 0), WEIGHT='double' if weight.dtype == jnp.float64 else 'float', **INT32)
     return (segments, down), numbers

@@ -5,6 +5,7 @@
 # %% ../nbs/10d_microcircuit.ipynb #imports
 from __future__ import annotations
 from functools import partial
+from math import factorial
 from statistics import NormalDist
 from typing import NamedTuple
 import jax, jax.numpy as jnp, numpy as np
@@ -46,11 +47,11 @@ def arrivals(
     "Poisson numbers by inversion"
     dtype = mean.dtype
     u = (jax.random.bits(key, shape, jnp.uint32).astype(dtype) + .5)*2.**-32
-    terms = [jnp.exp(-mean)/u]  # divided by u, so that XLA keeps no term in memory as the same in every step
-    for j in range(1, _MOST + 1): terms.append(terms[-1]*mean*(1/j))
+    powers = [jnp.exp(-mean)/u]  # divided by u, so that XLA keeps none in memory as the same in every step
+    for _ in range(_MOST): powers.append(powers[-1]*mean)
     tail, n = jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)
-    for term in reversed(terms[1:]):
-        tail = tail + term
+    for j in range(_MOST, 0, -1):
+        tail = tail + powers[j]*(1/factorial(j))
         n = n + (tail > 1).astype(dtype)
     return jnp.where(mean <= 3, n, jnp.nan)
 

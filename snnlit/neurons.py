@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import field
 import jax, jax.numpy as jnp, numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, Int32, Shaped
+from jaxtyping import Array, ArrayLike, Bool, Float, Int16, Shaped
 from .core import component, count, fits, held_steps, phi, positive, real, relax, settle, static
 from .initialize import Initializer, as_initializer, parameter
 from .surrogate import Surrogate
@@ -26,7 +26,7 @@ class SpikeState:
 @component
 class LifState(SpikeState):
     "What a membrane remembers that a spike holds for some time"
-    refractory: Int32[Array, "*batch n"]                       # steps for which it will still be held
+    refractory: Int16[Array, "*batch n"]                       # steps for which it will still be held
 
 # %% ../nbs/06_neurons.ipynb #checks
 def time_constant(name: str, value: ArrayLike) -> Float[Array, "..."]:
@@ -129,6 +129,12 @@ class Spiking(Neurons):
         if self.detach_spk: spike = jax.lax.stop_gradient(spike)
         return spike*new + (1 - spike)*old
 
+    def hold(self, dt: float) -> int:
+        "Steps of `dt` (ms) for which a spike holds the membrane; a state has 16 bits for them"
+        steps = held_steps(self.tau_ref, dt)
+        if steps < 2**15: return steps
+        raise ValueError(f'{type(self).__name__}: tau_ref (ms) must be below {2**15*dt:g} at dt = {dt:g}, 32,768 steps, got {self.tau_ref:g}. Take a larger dt.')
+
     def fire(self, s: LifState, V: Float[Array, "*batch n"], dt: float) -> LifState:
         "Hold the refractory, let those at threshold spike, and reset them"
         held = s.refractory > 0
@@ -137,7 +143,7 @@ class Spiking(Neurons):
         if self.spk_reset == 'soft' or self.spk_fun is not None:  # who is held neither spikes nor has a slope
             spike = jnp.where(held, self.silence(V), spike)
         fired = spike if spike.dtype == bool else spike > 0
-        left = jnp.where(fired, held_steps(self.tau_ref, dt), jnp.maximum(s.refractory - 1, 0))
+        left = jnp.where(fired, self.hold(dt), jnp.maximum(s.refractory - 1, 0))
         return LifState(self.on_spike(spike, self.reset(V), V), spike, left)
 
 # %% ../nbs/06_neurons.ipynb #membrane
@@ -164,7 +170,7 @@ class Membrane(Spiking):
     def init_state(self, key: Array | None = None, batch: tuple[int, ...] = ()) -> LifState:
         "Potentials from `V_initializer`, no spike, nobody refractory"
         V = self.draw('V_initializer', key, batch, self.V_rest)
-        return LifState(V, self.silence(V), jnp.zeros(V.shape, jnp.int32))
+        return LifState(V, self.silence(V), jnp.zeros(V.shape, jnp.int16))
 
     def reset(self, V: Float[Array, "*batch n"]) -> Float[Array, "*#batch #n"]:
         "Where a spike leaves the potential"

@@ -6,7 +6,7 @@
 from __future__ import annotations
 from dataclasses import field
 import jax, jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int32  # two of them for the signatures of inherited states
+from jaxtyping import Array, Bool, Float, Int16  # two of them for the signatures of inherited states
 from .core import component, phi, positive, real, relax, static
 from .initialize import Initializer
 from .neurons import Input, Jump, LifState, Membrane, Spiking, SpikeState, moved, rosenbrock, time_constant
@@ -121,7 +121,7 @@ class Izhikevich(Spiking):
         V = self.draw('V_initializer', key, batch, -70.)
         again = None if key is None else jax.random.fold_in(key, 1)
         u = self.b*V if self.u_initializer is None else self.draw('u_initializer', again, batch)
-        return IzhikevichState(V, self.silence(V), jnp.zeros(V.shape, jnp.int32), u)
+        return IzhikevichState(V, self.silence(V), jnp.zeros(V.shape, jnp.int16), u)
 
     def step(self, s: IzhikevichState, x: Input, *, dt: float, key: Array | None = None, jump: Jump = None) -> IzhikevichState:
         "`dt` ms later, by (1), with the input `x` (mV/ms), or `x(V)` at the present potential, held meanwhile"

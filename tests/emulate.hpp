@@ -21,6 +21,7 @@ static inline void __syncthreads() { everyone->arrive_and_wait(); }
 template <class T> static inline T atomicAdd(T* at, T more) { return __atomic_fetch_add(at, more, __ATOMIC_SEQ_CST); }
 static inline long long __float2ll_rn(float x) { return llrintf(x); }
 static inline int __float2int_rn(float x) { return (int)lrintf(x); }
+static inline int __ffs(unsigned x) { return __builtin_ffs((int)x); }
 
 template <class Kernel> static void launch(unsigned across, unsigned down, unsigned threads, Kernel kernel) {
   gridDim = {across, down, 1};

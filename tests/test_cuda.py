@@ -13,7 +13,7 @@ from snnlit import cuda
 from snnlit.connect import CSR, FixedProb
 from snnlit.event import FORMS, event_add
 from snnlit.learn import event_learn
-from snnlit.ring import ring_add
+from snnlit.ring import ring_add, ring_add_all
 
 HERE = Path(__file__).parent
 needs_compiler = pytest.mark.skipif(shutil.which('g++') is None, reason='no g++ to compile the emulated kernels')
@@ -34,9 +34,10 @@ def built(folder, text, calls, **numbers):
 KINDS = {**cuda.SUM_KINDS, 'int64': cuda.INT64}
 
 
-def emulated(folder, down, share, *lists):
+def emulated(folder, down, share, *lists, groups=None):
     "`cuda.delivered`, by the emulator; each list is `sums, s, conn, w, delay, head, unit, slots`"
     numbers, pointers, results, keep = [], [], [], []
+    groups = groups or [[k] for k in range(len(lists))]
     for sums, s, conn, w, delay, head, unit, slots in lists:
         numbers.append(dict(THREADS=64, CHUNK=64, SHARE=share, ACROSS=-(-s.size//1024), DOWN=down, SENDERS=s.shape[-1], ROWS=s.size,
                             RECEIVERS=conn.num_post, SLOTS=slots, ONE_WEIGHT=int(w.size == 1), ONE_DELAY=int(delay.size == 1),
@@ -45,11 +46,11 @@ def emulated(folder, down, share, *lists):
                                                    np.array([unit], np.float32))] + [np.zeros(1, np.int32)]
         pointers += [*map(pointer, keep[-8:-1]), pointer(sums)]
         results += [pointer(sums), pointer(keep[-1])]
-    args, blocks = pointers + results, sum(each['ACROSS']*each['DOWN'] for each in numbers)
+    args, blocks = pointers + results, sum(numbers[k]['ACROSS']*numbers[k]['DOWN'] for k, *_ in groups)
     calls = f'''
 struct Any {{ void* p; template <class T> operator T*() const {{ return (T*)p; }} }};
 extern "C" void run(void** p) {{ launch({blocks}, 1, 64, [=] {{ deliver({', '.join(f'Any{{p[{k}]}}' for k in range(len(args)))}); }}); }}'''
-    built(folder, cuda.for_all(numbers), calls).run((ctypes.c_void_p*len(args))(*args))
+    built(folder, cuda.for_all(numbers, groups), calls).run((ctypes.c_void_p*len(args))(*args))
     return [(sums, keep[8*k + 7][0]) for k, (sums, *_) in enumerate(lists)]
 
 
@@ -108,6 +109,45 @@ def test_many_lists(tmp_path):
         [(alone, after)] = emulated(tmp_path/str(k), 2, 2, (each[0].copy(), *each[1:]))
         np.testing.assert_array_equal(got, alone)
         assert then == after and (got != each[0]).any()
+
+
+@needs_compiler
+@pytest.mark.parametrize('n, batch, down, share', [(1003, (), 2, 2), (700, (2, 2), 1, 1), (2100, (), 1, 2)])
+def test_lists_with_the_same_spikes(tmp_path, n, batch, down, share):
+    "They are looked through once, and each list has the sums that it has by itself; rows may be empty, and there may be more than warps"
+    kinds = [(57, .3, False, False, False, 9), (44, .02, True, True, 'bytes', 2), (31, .1, True, False, False, 300)]
+    lists = [ring_list(n, m, prob, batch, one_weight, one_delay, whole, slots, 5) for m, prob, one_weight, one_delay, whole, slots in kinds]
+    s = lists[0][1]
+    s[..., :40] = True
+    other = ring_list(50, 20, .5, (), False, False, False, 4, 1)
+    lists = [(ring, s, *rest) for ring, _, *rest in lists] + [other]
+    together = emulated(tmp_path, down, share, *((ring.copy(), *rest) for ring, *rest in lists), groups=[[0, 2, 1], [3]])
+    for ring_of, (got, then) in zip(lists, together):
+        ring, s, conn, w, delay, head, unit, slots = ring_of
+        want, after = ring_add(jnp.array(ring), s, conn.indices, conn.indptr, jnp.array(w), jnp.array(delay), head, unit)
+        np.testing.assert_array_equal(got, want)
+        assert then == after and (got != ring).any()
+
+
+@pytest.mark.parametrize('many', [False, True])
+def test_who_has_the_same_spikes(monkeypatch, many):
+    "Lists that were given one array, if there are more blocks than can run at a time; what only has the same values is not the same"
+    asked = []
+    def launched(text, name, results, args, *rest): return asked.append(text) or [jnp.zeros(r.shape, r.dtype) for r in results]
+    monkeypatch.setattr(cuda, 'launch', launched)
+    monkeypatch.setattr(cuda, 'usable', lambda: True)
+    if many: monkeypatch.setattr(cuda, 'BLOCKS', 2)
+    ring, s, conn, w, delay, head, unit, _ = ring_list(8, 4, .5, (), False, False, False, 3, 0)
+    rest = conn.indices, conn.indptr, jnp.array(w), jnp.array(delay), jnp.int32(head), jnp.float32(unit)
+    @jax.jit
+    def run(rings, s, other):
+        def step(rings, _): return [r for r, _ in ring_add_all(*((r, x, *rest) for r, x in zip(rings, (s, other, s))))], None
+        return jax.lax.scan(step, rings, length=2)[0]
+    rings = [jnp.array(ring)]*3
+    run.trace(rings, jnp.array(s), jnp.array(s)).lower(lowering_platforms=('cuda',))
+    [text] = asked
+    assert text.count('who_fired(s0') == text.count('who_fired(s1') == 1 and text.count('who_fired(s2') == int(not many)
+    assert (text.index('l2.send') < text.index('l1.send')) == many
 
 
 def test_no_kernel_has_too_many_parameters(monkeypatch):

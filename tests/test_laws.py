@@ -11,7 +11,7 @@ from snnlit.core import same
 from snnlit.models import coba
 from snnlit.network import Sample, simulate
 
-RECORD = ['spikes', Sample('E.V', stride=10, neurons=range(20)), Sample('I->E.g', stride=3, neurons=[0])]
+RECORD = ['spikes', Sample('E.V', stride=2, neurons=range(20)), Sample('I->E.g', stride=3, neurons=[0])]  # a chunk may begin in 6 phases: 6 programs
 
 
 @pytest.fixture(scope='module')
@@ -121,4 +121,4 @@ def test_strict_dtypes():
             r = simulate(net, 2., key=jax.random.key(0), input=20., record=['E.V'], progress=False)
             assert r['E.V'].dtype == (np.float64 if x64 else np.float32)
             assert {x.dtype for x in jax.tree.leaves(r.state.cells)} == {
-                jnp.dtype(bool), jnp.dtype('int32'), jnp.dtype(r['E.V'].dtype)}
+                jnp.dtype(bool), jnp.dtype('int16'), jnp.dtype(r['E.V'].dtype)}

@@ -213,7 +213,7 @@ def test_shapes_and_scales():
     "Any number of axes; `output_scale` acts; the first rate is f(0)"
     for shape in ((3,), (3, 2), (2, 3, 4), (1, 2, 1, 3)):
         cell = LeakyNoiseCell(int(np.prod(shape)), 10., shape=shape)
-        s = cell.step(cell.init_state(batch=(5,)), 0., dt=1., key=jax.random.key(0))
+        s = jax.eval_shape(lambda: cell.step(cell.init_state(batch=(5,)), 0., dt=1., key=jax.random.key(0)))  # nothing is compiled
         assert s.x.shape == s.r.shape == s.r_prime.shape == (5, *shape)
     s = LeakyNoiseCell(1, 10., 'softplus', output_scale=2.).init_state()
     np.testing.assert_allclose(s.r, 2*np.log(2), rtol=1e-6)

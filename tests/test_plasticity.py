@@ -144,6 +144,19 @@ def test_pools_that_overlap(bits):
 
 # the loop
 
+@jax.jit
+def loop(group, s, spikes, dt):
+    def body(state, x):
+        s, V = state
+        s = group.current(s, dt=dt)
+        V = V + (s.I - V)*dt/10
+        fired = V >= 1
+        V = jnp.where(fired, 0, V)
+        s = group.learn(s, x, fired, dt=dt)
+        return (s, V), dict(spikes=fired, v=V, I=s.I, w=s.weights)
+    return jax.lax.scan(body, (s, jnp.zeros(s.dst.shape)), spikes)[1]
+
+
 @pytest.mark.parametrize('dt, tag', [(1., ''), (.5, '_dt0p5')])
 @pytest.mark.parametrize('kind', ['simple', 'sparse'])
 def test_closed_loop(oracles, bits, dt, tag, kind):
@@ -154,20 +167,7 @@ def test_closed_loop(oracles, bits, dt, tag, kind):
         SynapseInit(), DelayInitializer(delays=z['src_delay']), DelayInitializer(delays=z['dst_delay'], destination=True),
         WeightInitializer(weights=z['w0'], kind=kind), DendriticInput(), CurrentNormalization(8., by='sum'), DendriticDelay(), PreSpikeCatcher(),
         PostSpikeCatcher(), PreTrace(10., **THEIRS), PostTrace(12., **THEIRS), STDP(.01, .012), WeightNormalization(6., by='sum'), WeightClip(0, 1)]))
-
-    @jax.jit
-    def loop(s, spikes):
-        def body(state, x):
-            s, V = state
-            s = group.current(s, dt=dt)
-            V = V + (s.I - V)*dt/10
-            fired = V >= 1
-            V = jnp.where(fired, 0, V)
-            s = group.learn(s, x, fired, dt=dt)
-            return (s, V), dict(spikes=fired, v=V, I=s.I, w=s.weights)
-        return jax.lax.scan(body, (s, jnp.zeros(m)), spikes)[1]
-
-    mine = loop(group.init_state(), jnp.asarray(z['src_spikes']) != 0)
+    mine = loop(group, group.init_state(), z['src_spikes'] != 0, dt)
     np.testing.assert_array_equal(mine['spikes'], z[f'spikes{tag}'] != 0)
     close(mine['v'], z[f'v{tag}'], bits)
     close(mine['I'], z[f'I{tag}'], bits)

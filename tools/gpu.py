@@ -132,7 +132,7 @@ def one_population(n: int) -> Network:
 def coba_steps() -> list[dict]:
     "The network with conductances"
     out = []
-    for n, ms in ((4000, 2000.), (40_000, 2000.), (400_000, 1000.), (4_000_000, 200.)):
+    for n, ms in ((4000, 2000.), (40_000, 2000.), (400_000, 1000.), (4_000_000, 1000.)):
         if n < 10**6:
             net = coba(n)
             for record in ((), ('spikes',)): out.append(dict(neurons=n, record=bool(record), **timed(net, ms, input=20., record=record)))
