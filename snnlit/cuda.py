@@ -279,7 +279,7 @@ def delivered(
         args += [s, indices, indptr, weight, delay, head.reshape(1), unit.reshape(1), sums]
         results += [jax.ShapeDtypeStruct(sums.shape, sums.dtype), jax.ShapeDtypeStruct((1,), jnp.int32)]
     if sum(n['ACROSS']*n['DOWN'] for n in numbers) <= BLOCKS: groups = [[k] for k in range(len(lists))]  # all at a time is faster
-    for group in groups:
+    for group in groups:  # as many blocks for each of its lists: they send the shares of a row that are theirs by number
         for k in group: numbers[k]['DOWN'] = max(numbers[j]['DOWN'] for j in group)
     blocks, in_place = sum(numbers[g[0]]['ACROSS']*numbers[g[0]]['DOWN'] for g in groups), {8*k + 7: 2*k for k in range(len(lists))}
     return launch(for_all(numbers, groups), 'deliver', results, tuple(args), (blocks, 1), in_place, THREADS)
@@ -302,15 +302,15 @@ def finished(acc: Float[Array, "*batch m"], sums: UInt32[Array, "size 2"], unit:
     return launch(with_numbers(FINISH, SIZE=acc.size), 'finish', whole, (acc, sums, unit), (-(-acc.size//256), 1))
 
 def ring_fixed(
-    *lists: tuple,              # of each, the arguments of `ring.ring_reference`
-    spikes: list | None = None, # of each, what is the same for lists with the same spikes; None: all differ
+    *lists: tuple,                  # of each, the arguments of `ring.ring_reference`
+    alike: list[int] | None = None, # of each, which other has the same spikes, as the number of the first that has; None: all differ
 ) -> list[Array]:
     "The spikes of step `head` sent into rings of integers, by one kernel for up to 32 lists, and the next step"
-    sized, spikes, out = [(*args, args[0].shape[-1], args[0].shape[-2]) for args in lists], spikes or [*range(len(lists))], []
+    sized, alike, out = [(*args, args[0].shape[-1], args[0].shape[-2]) for args in lists], alike or [*range(len(lists))], []
     for k in range(0, len(sized), MOST_LISTS):
-        alike: dict = {}
-        for j, which in enumerate(spikes[k:k + MOST_LISTS]): alike.setdefault(which, []).append(j)
-        out += delivered(*sized[k:k + MOST_LISTS], groups=[*alike.values()])
+        groups: dict[int, list[int]] = {}
+        for j, which in enumerate(alike[k:k + MOST_LISTS]): groups.setdefault(which, []).append(j)
+        out += delivered(*sized[k:k + MOST_LISTS], groups=[*groups.values()])
     return [x if k % 2 == 0 else x.reshape(lists[k//2][6].shape) for k, x in enumerate(out)]
 
 # %% ../nbs/04e_cuda.ipynb #which
@@ -332,14 +332,18 @@ def usable() -> bool:
         warnings.warn(f'snnlit: no native GPU kernel ({error}). The portable form runs, which computes the same, more slowly.', stacklevel=3)
         return False
 
+def _countable(indices, s) -> bool:
+    "Whether there is something to do, and places in the list, with a stride to spare, are whole numbers of 32 bits"
+    return s.size > 0 and 0 < indices.size < 2**31 - 2**15
+
 def event_form(acc, s, indices, indptr, weight) -> bool:
     "Whether `fixed_add` can take these arguments"
-    return s.dtype == bool and acc.dtype == weight.dtype and acc.dtype in (jnp.float32, jnp.int32) and indices.size*s.size > 0 and usable()
+    return s.dtype == bool and acc.dtype == weight.dtype and acc.dtype in (jnp.float32, jnp.int32) and _countable(indices, s) and usable()
 
 def ring_form(ring, s, indices, indptr, weight, delay, head, unit) -> bool:
     "Whether `ring_fixed` can take these arguments"
     words = ring.dtype == jnp.int32 or ring.dtype == jnp.uint8 and ring.shape[-1] % 4 == 0
-    return s.dtype == bool and words and indices.size*s.size > 0 and ring.shape[-2]*ring.shape[-1] < 2**31 and usable()
+    return s.dtype == bool and words and _countable(indices, s) and ring.shape[-2]*ring.shape[-1] < 2**31 and usable()
 
 # %% ../nbs/04e_cuda.ipynb #law
 def fixed_sums(

@@ -10,7 +10,7 @@ from statistics import NormalDist
 from typing import NamedTuple
 import jax, jax.numpy as jnp, numpy as np
 from jax import lax
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, Int32, Int64, UInt8, UInt32
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Int16, Int32, Int64, UInt8, UInt32  # `Int16`: for the signature of an inherited state
 from .analysis import cv_isi
 from .connect import CSR
 from .core import as_key, component, count, decay, fits, number, phi, positive, real, relax, settle, static

@@ -133,7 +133,7 @@ class Spiking(Neurons):
         "Steps of `dt` (ms) for which a spike holds the membrane; a state has 16 bits for them"
         steps = held_steps(self.tau_ref, dt)
         if steps < 2**15: return steps
-        raise ValueError(f'{type(self).__name__}: tau_ref (ms) must be below {2**15*dt:g} at dt = {dt:g}, 32,768 steps, got {self.tau_ref:g}. Take a larger dt.')
+        raise ValueError(f'{type(self).__name__}: tau_ref (ms) must be below {2**15*dt:g} at dt = {dt:g}, 32,768 steps, got {self.tau_ref:g}. Take a larger dt, or a shorter tau_ref.')
 
     def fire(self, s: LifState, V: Float[Array, "*batch n"], dt: float) -> LifState:
         "Hold the refractory, let those at threshold spike, and reset them"

@@ -106,37 +106,35 @@ def and_next(f: Callable, head: int = 6) -> Callable:
     "What `f` returns, and the step after that which argument `head` is"
     return lambda *args, **sizes: [f(*args, **sizes), args[head] + 1]
 
-def ring_gpu(*args, spikes):
-    "Equation (1) by one CUDA kernel for all lists with sums of integers; arguments as in `ring_reference`, `spikes` as in `ring_fixed`"
+def ring_gpu(*args, alike):
+    "Equation (1) by one CUDA kernel for all lists with sums of integers; arguments as in `ring_reference`, `alike` as in `ring_fixed`"
     from snnlit.cuda import ring_form, ring_fixed
     calls = [(each, ring_form(*each)) for each in _lists(args)]
-    made = iter(ring_fixed(*(each for each, takes in calls if takes), spikes=[x for x, (_, takes) in zip(spikes, calls) if takes]))
+    made = iter(ring_fixed(*(each for each, takes in calls if takes), alike=[x for x, (_, takes) in zip(alike, calls) if takes]))
     return [x for each, takes in calls for x in ((next(made), next(made)) if takes else and_next(ring_portable)(*each))]
 
-_in_jax = _for_each(and_next(ring_portable))
-
-def _lower(*args, form, spikes, fast=None):
-    if form == 'auto' and fast: return fast(*args, spikes=spikes)
+def _lower(*args, form, alike, fast=None):
+    if form == 'auto' and fast: return fast(*args, alike=alike)
     return _for_each(and_next(ring_reference if form == 'reference' else ring_portable))(*args)
 
-_eager = partial(jax.jit, static_argnames=('form', 'spikes'))(ring_add_p.bind)
+_eager = partial(jax.jit, static_argnames=('form', 'alike'))(ring_add_p.bind)
 ring_add_p.def_impl(lambda *args, **params: _eager(*args, **params))
-ring_add_p.def_abstract_eval(_for_each(lambda ring, *rest, form, spikes: [ring, rest[5]]))
+ring_add_p.def_abstract_eval(_for_each(lambda ring, *rest, form, alike: [ring, rest[5]]))
 mlir.register_lowering(ring_add_p, mlir.lower_fun(_lower, multiple_results=True))
-for platform, fast in (('cpu', lambda *args, spikes: _for_each(and_next(ring_cpu))(*args)), ('cuda', ring_gpu)):
+for platform, fast in (('cpu', lambda *args, alike: _for_each(and_next(ring_cpu))(*args)), ('cuda', ring_gpu)):
     mlir.register_lowering(ring_add_p, mlir.lower_fun(partial(_lower, fast=fast), multiple_results=True), platform)
 
 def _joined(pairs) -> tuple[list, list]:
     "A pair of lists for each call, as one pair of lists"
     return tuple([x for part in parts for x in part] for parts in zip(*pairs))
 
-def _jvp(primals, tangents, *, form, spikes):
+def _jvp(primals, tangents, *, form, alike):
     def one(x, d):
         if moves(d[0]): d = cleared(d[0], x[6]), *d[1:]
-        return sum_of_parts(ring_add_p, 1, 4)(x, d, form=form, spikes=(0,))
+        return sum_of_parts(ring_add_p, 1, 4)(x, d, form=form, alike=(0,))
     return _joined(map(one, _lists(primals), _lists(tangents)))
 
-def _transpose(cotangents, *args, form, spikes):
+def _transpose(cotangents, *args, form, alike):
     return [x for each, cotangent in zip(_lists(args), cotangents[::2]) for x in _transposed(cotangent, *each)]
 
 def _transposed(cotangent, ring, s, indices, indptr, weight, delay, head, unit):
@@ -149,10 +147,10 @@ def _transposed(cotangent, ring, s, indices, indptr, weight, delay, head, unit):
             event_gather(x, ends, indptr, weight) if need[1] else None, None, None,
             event_pairs(x, s, ends, indptr, weight.aval.shape == (1,)) if need[2] else None, None, None, None)
 
-def _batched(args, axes, *, form, spikes):
+def _batched(args, axes, *, form, alike):
     def one(x, a):
-        if all(each is None for each in a): return ring_add_p.bind(*x, form=form, spikes=(0,)), a[:2]
-        return one_call(ring_add_p)(x, a, form=form, spikes=(0,))
+        if all(each is None for each in a): return ring_add_p.bind(*x, form=form, alike=(0,)), a[:2]
+        return one_call(ring_add_p)(x, a, form=form, alike=(0,))
     return _joined(map(one, _lists(args), _lists(axes)))
 
 ad.primitive_jvps[ring_add_p], ad.primitive_transposes[ring_add_p] = _jvp, _transpose
@@ -199,7 +197,7 @@ def ring_add_all(
     if form not in FORMS: raise ValueError(f'ring_add: form must be one of {", ".join(FORMS)}, got {form!r}.')
     given = [_operands(*each) for each in calls]
     who = [id(each[1]) for each in given]
-    out = ring_add_p.bind(*(x for each in given for x in each), form=form, spikes=tuple(map(who.index, who)))
+    out = ring_add_p.bind(*(x for each in given for x in each), form=form, alike=tuple(map(who.index, who)))
     return list(zip(out[::2], out[1::2]))
 
 def _operands(ring, s, indices, indptr, weight, delay, head, unit=None) -> tuple[Array, ...]:

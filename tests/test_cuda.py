@@ -3,7 +3,7 @@
 The emulator is a header of forty lines: a thread of the processor for each thread of the kernel. What it cannot show is speed, and
 orders of memory that a GPU allows and a CPU does not. The same sums were found bit for bit on an H100 (see the notebook).
 """
-import ctypes, shutil, subprocess
+import ctypes, re, shutil, subprocess
 from pathlib import Path
 
 import jax, jax.numpy as jnp, numpy as np
@@ -38,8 +38,8 @@ def emulated(folder, down, share, *lists, groups=None):
     "`cuda.delivered`, by the emulator; each list is `sums, s, conn, w, delay, head, unit, slots`"
     numbers, pointers, results, keep = [], [], [], []
     groups = groups or [[k] for k in range(len(lists))]
-    for sums, s, conn, w, delay, head, unit, slots in lists:
-        numbers.append(dict(THREADS=64, CHUNK=64, SHARE=share, ACROSS=-(-s.size//1024), DOWN=down, SENDERS=s.shape[-1], ROWS=s.size,
+    for k, (sums, s, conn, w, delay, head, unit, slots) in enumerate(lists):
+        numbers.append(dict(THREADS=64, CHUNK=64, SHARE=share if isinstance(share, int) else share[k], ACROSS=-(-s.size//1024), DOWN=down, SENDERS=s.shape[-1], ROWS=s.size,
                             RECEIVERS=conn.num_post, SLOTS=slots, ONE_WEIGHT=int(w.size == 1), ONE_DELAY=int(delay.size == 1),
                             WEIGHT='int' if w.dtype == np.int32 else 'float', WAIT={1: 'u8', 2: 'u16'}[delay.itemsize], **KINDS[sums.dtype.name]))
         keep += [np.ascontiguousarray(x) for x in (s, np.asarray(conn.indices), np.asarray(conn.indptr), w, delay, np.array([head], np.int32),
@@ -112,7 +112,7 @@ def test_many_lists(tmp_path):
 
 
 @needs_compiler
-@pytest.mark.parametrize('n, batch, down, share', [(1003, (), 2, 2), (700, (2, 2), 1, 1), (2100, (), 1, 2)])
+@pytest.mark.parametrize('n, batch, down, share', [(1003, (), 2, (2, 1, 2, 1)), (700, (2, 2), 1, 1), (2100, (), 3, (1, 2, 1, 2))])
 def test_lists_with_the_same_spikes(tmp_path, n, batch, down, share):
     "They are looked through once, and each list has the sums that it has by itself; rows may be empty, and there may be more than warps"
     kinds = [(57, .3, False, False, False, 9), (44, .02, True, True, 'bytes', 2), (31, .1, True, False, False, 300)]
@@ -136,16 +136,18 @@ def test_who_has_the_same_spikes(monkeypatch, many):
     def launched(text, name, results, args, *rest): return asked.append(text) or [jnp.zeros(r.shape, r.dtype) for r in results]
     monkeypatch.setattr(cuda, 'launch', launched)
     monkeypatch.setattr(cuda, 'usable', lambda: True)
-    if many: monkeypatch.setattr(cuda, 'BLOCKS', 2)
-    ring, s, conn, w, delay, head, unit, _ = ring_list(8, 4, .5, (), False, False, False, 3, 0)
-    rest = conn.indices, conn.indptr, jnp.array(w), jnp.array(delay), jnp.int32(head), jnp.float32(unit)
+    if many: monkeypatch.setattr(cuda, 'BLOCKS', 4)  # of which the long rows of the first list want all
+    kinds = [ring_list(8, m, prob, (), False, False, False, 3, 0) for m, prob in ((900, 1.), (4, .5), (4, .5))]
+    rest = [(conn.indices, conn.indptr, jnp.array(w), jnp.array(delay), jnp.int32(0), jnp.float32(unit)) for _, _, conn, w, delay, _, unit, _ in kinds]
     @jax.jit
     def run(rings, s, other):
-        def step(rings, _): return [r for r, _ in ring_add_all(*((r, x, *rest) for r, x in zip(rings, (s, other, s))))], None
+        def step(rings, _): return [r for r, _ in ring_add_all(*((r, x, *more) for r, x, more in zip(rings, (s, other, s), rest)))], None
         return jax.lax.scan(step, rings, length=2)[0]
-    rings = [jnp.array(ring)]*3
+    rings, s = [jnp.array(ring) for ring, *_ in kinds], kinds[0][1]
     run.trace(rings, jnp.array(s), jnp.array(s)).lower(lowering_platforms=('cuda',))
     [text] = asked
+    down = [int(x) for x in re.findall(r'#define DOWN (\d+)', text)]
+    assert down[0] > 1 == down[1] and down[2] == (down[0] if many else 1)  # lists that share blocks agree on how many there are
     assert text.count('who_fired(s0') == text.count('who_fired(s1') == 1 and text.count('who_fired(s2') == int(not many)
     assert (text.index('l2.send') < text.index('l1.send')) == many
 

@@ -129,8 +129,9 @@ def test_derivatives(shape, price):
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):
         X, Y = rng.normal(size=shape), rng.normal(size=(shape[0], 2))
-        if shape == (30, 5): check_grads(lambda X, Y: offline(X, Y, price, bias=False).W, (X, Y), order=2)  # compiled once
+        if shape == (30, 5): check_grads(lambda X, Y: offline(X, Y, price, bias=False).W, (X, Y), order=2)
         else: check_grads(jax.jit(lambda X, Y, price: offline(X, Y, price).W), (X, Y, price), order=2)
+        if price and shape == (30, 5): check_grads(lambda price: offline(X, Y, price).W, (price,), order=1)
 
 
 def test_many_prices_of_a_large_problem():
