@@ -131,7 +131,7 @@ def test_lists_with_the_same_spikes(tmp_path, n, batch, down, share):
 
 @pytest.mark.parametrize('many', [False, True])
 def test_who_has_the_same_spikes(monkeypatch, many):
-    "Lists that were given one array, if there are more blocks than can run at a time; what only has the same values is not the same"
+    "Lists that were given one array, if there are more blocks than `BLOCKS`; what only has the same values is not the same"
     asked = []
     def launched(text, name, results, args, *rest): return asked.append(text) or [jnp.zeros(r.shape, r.dtype) for r in results]
     monkeypatch.setattr(cuda, 'launch', launched)
