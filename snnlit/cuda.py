@@ -266,7 +266,7 @@ SUM_KINDS = {'int32': INT32, 'uint32': INT64, 'uint8': BYTES}  # by the type of 
 
 def delivered(
     *lists: tuple,  # of each: sums, spikes, indices, indptr, weight, delay, head, unit; receivers and slots
-    groups: list[list[int]],  # which of them have the same spikes
+    alike: list[int] | None = None,  # of each, the same number for lists with the same spikes; None: all differ
 ) -> list[Array]:
     "Of each list the sums, in place, with the weights of all synapses whose sender fired, and the next step: one after the other"
     numbers, args, results = [], [], []
@@ -278,11 +278,12 @@ def delivered(
                             **SUM_KINDS[sums.dtype.name]))
         args += [s, indices, indptr, weight, delay, head.reshape(1), unit.reshape(1), sums]
         results += [jax.ShapeDtypeStruct(sums.shape, sums.dtype), jax.ShapeDtypeStruct((1,), jnp.int32)]
-    if sum(n['ACROSS']*n['DOWN'] for n in numbers) <= BLOCKS: groups = [[k] for k in range(len(lists))]  # all at a time is faster
-    for group in groups:  # as many blocks for each of its lists: they send the shares of a row that are theirs by number
+    few, groups = sum(n['ACROSS']*n['DOWN'] for n in numbers) <= BLOCKS, {}
+    for k in range(len(lists)): groups.setdefault(k if few or alike is None else alike[k], []).append(k)  # few run side by side
+    for group in groups.values():  # as many blocks for each of its lists: they send the shares of a row that are theirs by number
         for k in group: numbers[k]['DOWN'] = max(numbers[j]['DOWN'] for j in group)
-    blocks, in_place = sum(numbers[g[0]]['ACROSS']*numbers[g[0]]['DOWN'] for g in groups), {8*k + 7: 2*k for k in range(len(lists))}
-    return launch(for_all(numbers, groups), 'deliver', results, tuple(args), (blocks, 1), in_place, THREADS)
+    blocks, in_place = sum(numbers[k]['ACROSS']*numbers[k]['DOWN'] for k, *_ in groups.values()), {8*k + 7: 2*k for k in range(len(lists))}
+    return launch(for_all(numbers, [*groups.values()]), 'deliver', results, tuple(args), (blocks, 1), in_place, THREADS)
 
 def fixed_add(
     acc: Shaped[Array, "*batch m"],               # accumulator, float32 or int32
@@ -292,9 +293,9 @@ def fixed_add(
 ) -> Shaped[Array, "*batch m"]:
     "Equation (1) in whole numbers, on the GPU: the same bits in every run"
     rest, m = (s, indices, indptr, weight, jnp.zeros(1, jnp.uint8), jnp.zeros(1, jnp.int32)), acc.shape[-1]
-    if acc.dtype == jnp.int32: return delivered((acc, *rest, jnp.ones(1), m, 1), groups=[[0]])[0]
+    if acc.dtype == jnp.int32: return delivered((acc, *rest, jnp.ones(1), m, 1))[0]
     unit = fixed_unit(weight, indices.size, 62).reshape(1)
-    return finished(acc, delivered((jnp.zeros((acc.size, 2), jnp.uint32), *rest, unit, m, 1), groups=[[0]])[0], unit)  # two words for 64 bits
+    return finished(acc, delivered((jnp.zeros((acc.size, 2), jnp.uint32), *rest, unit, m, 1))[0], unit)  # two words for 64 bits
 
 def finished(acc: Float[Array, "*batch m"], sums: UInt32[Array, "size 2"], unit: Float[Array, "1"]) -> Float[Array, "*batch m"]:
     "`acc + unit*sums`"
@@ -303,14 +304,12 @@ def finished(acc: Float[Array, "*batch m"], sums: UInt32[Array, "size 2"], unit:
 
 def ring_fixed(
     *lists: tuple,                  # of each, the arguments of `ring.ring_reference`
-    alike: list[int] | None = None, # of each, which other has the same spikes, as the number of the first that has; None: all differ
+    alike: list[int] | None = None, # as in `delivered`
 ) -> list[Array]:
     "The spikes of step `head` sent into rings of integers, by one kernel for up to 32 lists, and the next step"
-    sized, alike, out = [(*args, args[0].shape[-1], args[0].shape[-2]) for args in lists], alike or [*range(len(lists))], []
-    for k in range(0, len(sized), MOST_LISTS):
-        groups: dict[int, list[int]] = {}
-        for j, which in enumerate(alike[k:k + MOST_LISTS]): groups.setdefault(which, []).append(j)
-        out += delivered(*sized[k:k + MOST_LISTS], groups=[*groups.values()])
+    sized = [(*args, args[0].shape[-1], args[0].shape[-2]) for args in lists]
+    parts = [slice(k, k + MOST_LISTS) for k in range(0, len(sized), MOST_LISTS)]
+    out = [x for part in parts for x in delivered(*sized[part], alike=alike and alike[part])]
     return [x if k % 2 == 0 else x.reshape(lists[k//2][6].shape) for k, x in enumerate(out)]
 
 # %% ../nbs/04e_cuda.ipynb #which

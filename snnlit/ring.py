@@ -113,15 +113,18 @@ def ring_gpu(*args, alike):
     made = iter(ring_fixed(*(each for each, takes in calls if takes), alike=[x for x, (_, takes) in zip(alike, calls) if takes]))
     return [x for each, takes in calls for x in ((next(made), next(made)) if takes else and_next(ring_portable)(*each))]
 
-def _lower(*args, form, alike, fast=None):
-    if form == 'auto' and fast: return fast(*args, alike=alike)
-    return _for_each(and_next(ring_reference if form == 'reference' else ring_portable))(*args)
+def _in_turn(f: Callable) -> Callable:
+    "`f` of one list after the other, whoever has the same spikes, and the next steps"
+    return lambda *args, alike: _for_each(and_next(f))(*args)
+
+def _lower(*args, form, alike, fast=_in_turn(ring_portable)):
+    return {'auto': fast, 'portable': _in_turn(ring_portable), 'reference': _in_turn(ring_reference)}[form](*args, alike=alike)
 
 _eager = partial(jax.jit, static_argnames=('form', 'alike'))(ring_add_p.bind)
 ring_add_p.def_impl(lambda *args, **params: _eager(*args, **params))
 ring_add_p.def_abstract_eval(_for_each(lambda ring, *rest, form, alike: [ring, rest[5]]))
 mlir.register_lowering(ring_add_p, mlir.lower_fun(_lower, multiple_results=True))
-for platform, fast in (('cpu', lambda *args, alike: _for_each(and_next(ring_cpu))(*args)), ('cuda', ring_gpu)):
+for platform, fast in (('cpu', _in_turn(ring_cpu)), ('cuda', ring_gpu)):
     mlir.register_lowering(ring_add_p, mlir.lower_fun(partial(_lower, fast=fast), multiple_results=True), platform)
 
 def _joined(pairs) -> tuple[list, list]:

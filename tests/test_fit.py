@@ -123,15 +123,14 @@ def test_float32_loses_no_more_than_its_weights():
         assert ours < 5*rounded, low  # between 1 and 2 times; the singular values alone give 8 to 80 times
 
 
-@pytest.mark.parametrize('shape, price', [((30, 5), .3), ((30, 5), 0.), ((5, 5), .3), ((4, 9), .3)])
+@pytest.mark.parametrize('shape, price', [((30, 5), .3), ((5, 5), .3), ((4, 9), .3), ((30, 5), 0.)])
 def test_derivatives(shape, price):
-    "First and second, forwards and backwards, against finite differences; by the price and with a bias, and more features than steps, too"
+    "First and second, forwards and backwards, against finite differences; more features than steps too"
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):
         X, Y = rng.normal(size=shape), rng.normal(size=(shape[0], 2))
-        if shape == (30, 5): check_grads(lambda X, Y: offline(X, Y, price, bias=False).W, (X, Y), order=2)
-        else: check_grads(jax.jit(lambda X, Y, price: offline(X, Y, price).W), (X, Y, price), order=2)
-        if price and shape == (30, 5): check_grads(lambda price: offline(X, Y, price).W, (price,), order=1)
+        check_grads(lambda X, Y: offline(X, Y, price, bias=False).W, (X, Y), order=2)
+        if price: check_grads(lambda price: offline(X, Y, price).W, (price,), order=2)
 
 
 def test_many_prices_of_a_large_problem():
